@@ -1,0 +1,68 @@
+//! artdaqDB: where a run's configuration lives as documents, one for each
+//! .fcl file.
+
+use std::collections::BTreeMap;
+
+use crate::error::Result;
+use crate::run::{FclFile, Run};
+
+/// One run's configuration as artdaqDB holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Configuration {
+    /// The configuration's name without the run: `BootDAQ`.
+    pub name: String,
+    /// Every file, `schema` included, in the order of their entity names.
+    pub files: Vec<FclFile>,
+}
+
+/// What artdaqDB holds of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Whole: its documents and its schema document.
+    Whole,
+    /// A load that was cut short: it has no schema document, or nothing else.
+    Partial,
+}
+
+/// An artdaqDB. Every implementation passes the contract suite in
+/// `tests/artdaqdb_contract.rs`.
+///
+/// What is inserted or updated becomes visible, to this and to every other
+/// process, only with [`publish`](ArtdaqDb::publish); a run is then visible
+/// wholly or not at all.
+pub trait ArtdaqDb: Send + Sync {
+    /// The database for messages: its URI without credentials.
+    fn location(&self) -> &str;
+
+    /// Every run of the archive.
+    ///
+    /// # Errors
+    /// The database can't be reached or read. A missing archive is empty; one
+    /// that is damaged is an error.
+    fn runs(&self) -> Result<BTreeMap<Run, Presence>>;
+
+    /// Stores a run's documents as configuration `<run>/<name>`. A run that is
+    /// partly there is completed: what it has is kept, what it lacks is added.
+    ///
+    /// # Errors
+    /// A run that is wholly there; a file that is not FHiCL; the database.
+    fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()>;
+
+    /// Adds documents to a run that is there, or in the course of being inserted.
+    ///
+    /// # Errors
+    /// A run that is not there; a file that is not FHiCL; the database.
+    fn update(&self, run: Run, files: &[FclFile]) -> Result<()>;
+
+    /// Makes durable and visible what was inserted and updated up to now.
+    ///
+    /// # Errors
+    /// The database; nothing since the last `publish` counts as stored then.
+    fn publish(&self) -> Result<()>;
+
+    /// Reads a run back.
+    ///
+    /// # Errors
+    /// A run that is not there or not whole; a document that can't be read.
+    fn read(&self, run: Run) -> Result<Configuration>;
+}

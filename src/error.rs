@@ -1,0 +1,187 @@
+//! The errors of the archiver. Each names the run, the file or the server, the
+//! cause, and the way out; and each knows what the stage is to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::fhicl;
+
+/// A result of ours.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a stage does about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The run itself is at fault: trying again would fail again. It goes to
+    /// the failure log at once.
+    Permanent,
+    /// The run may succeed when tried again.
+    Transient,
+    /// Nothing the run can help: a database unreachable, a disk full,
+    /// credentials refused. The stage stops; its runs are neither failed nor
+    /// attempted.
+    Unreachable,
+}
+
+/// Everything that can go wrong, by what an operator would look at.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration file is missing, unreadable or wrong.
+    #[error("{}{}{}: {problem}", file.display(), line.map(|l| format!(":{l}")).unwrap_or_default(),
+        if key.is_empty() { String::new() } else { format!(": {key}") })]
+    Config {
+        /// The configuration file.
+        file: PathBuf,
+        /// The line, counted from 1, where known.
+        line: Option<usize>,
+        /// The key, such as `app.batch_size`; empty where none is concerned.
+        key: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+
+    /// Flags that do not go together, or that this version does not have yet.
+    #[error("{0}")]
+    Usage(String),
+
+    /// A file operation failed.
+    #[error("cannot {action} {}: {source}{}", path.display(), io_advice(source))]
+    Io {
+        /// What was tried: "read", "write", "create".
+        action: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// A run record that can't be archived as it stands.
+    #[error("{}: {problem}", path.display())]
+    RunRecord {
+        /// The file or directory at fault.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// A file that is not FHiCL.
+    #[error("{}: not FHiCL: {source}", path.display())]
+    Syntax {
+        /// The file at fault.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<fhicl::SyntaxError>,
+    },
+
+    /// artdaqDB refused, failed or holds what it should not.
+    #[error("{location}: {problem}")]
+    ArtdaqDb {
+        /// The database or the file in it, without credentials.
+        location: String,
+        /// What went wrong and the way out.
+        problem: String,
+        /// What the stage does about it.
+        kind: ErrorKind,
+    },
+
+    /// UconDB refused, failed or holds what it should not.
+    #[error("{location}: {problem}")]
+    UconDb {
+        /// The server, folder and object, without credentials.
+        location: String,
+        /// What went wrong and the way out.
+        problem: String,
+        /// What the stage does about it.
+        kind: ErrorKind,
+    },
+
+    /// A state file or failure log that can't be used.
+    #[error("{}: {problem}", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and the way out.
+        problem: String,
+    },
+
+    /// Another execution is under way.
+    #[error("{}: another process may be running: {holder}", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// Who holds it and what to do.
+        holder: String,
+    },
+
+    /// A signal, or the removal of the lock file, ended the work before it was done.
+    #[error("stopped: {0}")]
+    Interrupted(String),
+}
+
+impl Error {
+    /// An I/O error with the operation and the path.
+    pub fn io(action: &'static str, path: impl AsRef<Path>, source: io::Error) -> Error {
+        Error::Io {
+            action,
+            path: path.as_ref().to_path_buf(),
+            source,
+        }
+    }
+
+    /// What the stage does about this error.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::ArtdaqDb { kind, .. } | Error::UconDb { kind, .. } => *kind,
+            Error::Io { source, .. } if is_environment(source) => ErrorKind::Unreachable,
+            Error::RunRecord { .. } | Error::Syntax { .. } | Error::Io { .. } => {
+                ErrorKind::Permanent
+            }
+            Error::Config { .. }
+            | Error::Usage(_)
+            | Error::State { .. }
+            | Error::Locked { .. }
+            | Error::Interrupted(_) => ErrorKind::Unreachable,
+        }
+    }
+
+    /// The class that the operations manual's log patterns name.
+    #[must_use]
+    pub fn class(&self) -> &'static str {
+        match self {
+            Error::ArtdaqDb { .. } => "ArtdaqDBError",
+            Error::UconDb { .. } => "UconDBError",
+            Error::Locked { .. } => "LockExistsError",
+            _ => "ArchiverError",
+        }
+    }
+}
+
+/// Whether an I/O error comes from the machine and not from the file at hand.
+fn is_environment(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::OutOfMemory
+            | io::ErrorKind::StaleNetworkFileHandle
+            | io::ErrorKind::HostUnreachable
+    ) || matches!(
+        error
+            .raw_os_error()
+            .map(rustix::io::Errno::from_raw_os_error),
+        Some(rustix::io::Errno::IO | rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)
+    )
+}
+
+/// What an operator can do about an I/O error, where its own text doesn't tell.
+fn io_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => " (free space there, then run the same command again)",
+        io::ErrorKind::QuotaExceeded => " (raise the quota, then run the same command again)",
+        io::ErrorKind::PermissionDenied => " (check the rights of the user that runs the archiver)",
+        _ => "",
+    }
+}

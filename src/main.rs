@@ -1,0 +1,3 @@
+//! The command line of the Run Record Archiver.
+
+fn main() {}

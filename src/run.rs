@@ -1,0 +1,41 @@
+//! Run numbers, and sets of them written as ranges.
+
+use std::fmt;
+
+/// The number of a run. Run numbers are positive decimal numbers; they name
+/// the run record's directory, the artdaqDB configuration (`<run>/<name>`)
+/// and the UconDB key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Run(pub u64);
+
+impl Run {
+    /// Reads a run number: ASCII digits only, at most what a `u64` holds.
+    /// `+5`, ` 5` and `5.0` are not run numbers.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Run> {
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        text.parse().ok().map(Run)
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An .fcl file as it travels through the archiver: between the run record,
+/// artdaqDB and the blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FclFile {
+    /// The entity: the file's name without `.fcl`, such as `tpc01` or `RunHistory2`.
+    pub entity: String,
+    /// The FHiCL text. What was not UTF-8 in a source file was made so, and
+    /// logged, when the file was read.
+    pub text: String,
+}
+
+/// The entity under which the schema is kept, in its own collection.
+pub const SCHEMA_ENTITY: &str = "schema";
