@@ -5,6 +5,8 @@
 //! the order in which they stand here.
 
 pub mod artdaqdb;
+pub mod blob;
+pub mod durable;
 pub mod error;
 pub mod fhicl;
 pub mod run;

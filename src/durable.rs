@@ -1,0 +1,169 @@
+//! Files that are replaced whole or not at all: a temporary file beside the
+//! target, fsync, rename, fsync of the directory. A reader, and a machine that
+//! comes back after a power cut, sees the old file or the new one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Error, Result};
+
+/// The mode of the archiver's own files, before the umask: nobody else's business.
+pub const PRIVATE: u32 = 0o640;
+/// The mode of files that other programs of the experiment read, before the umask.
+pub const SHARED: u32 = 0o666;
+
+/// Replaces `path` by a file that holds `contents`, durably.
+///
+/// A file that exists keeps its permissions; a new one gets `mode` less the
+/// umask.
+///
+/// # Errors
+/// Any of the operations; `path` is then as it was, and no temporary file is left.
+pub fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
+    let temporary = write_temporary(path, contents, mode)?;
+    publish(temporary, path)?;
+    sync_directory(parent(path))
+}
+
+/// Like [`replace`], without the fsync of the directory: for many files in one
+/// directory, followed by one [`sync_directory`].
+///
+/// # Errors
+/// As for [`replace`].
+pub fn replace_entry(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
+    publish(write_temporary(path, contents, mode)?, path)
+}
+
+/// A complete and durable file that is not yet visible under its name.
+#[derive(Debug)]
+pub struct Temporary {
+    path: PathBuf,
+    renamed: bool,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // Best effort: the error that brought us here is the one to report.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Writes `contents` durably beside `path`, under a hidden name.
+///
+/// # Errors
+/// The file can't be created or written.
+pub fn write_temporary(path: &Path, contents: &[u8], mode: u32) -> Result<Temporary> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(
+        ".{name}.{}-{}.tmp",
+        std::process::id(),
+        COUNTER.fetch_add(1, Ordering::Relaxed)
+    ));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(&temporary)
+        .map_err(|source| Error::io("create", &temporary, source))?;
+    let temporary = Temporary {
+        path: temporary,
+        renamed: false,
+    };
+    let write = |source| Error::io("write", path, source);
+    match fs::metadata(path) {
+        Ok(old) => file
+            .set_permissions(fs::Permissions::from_mode(
+                old.permissions().mode() & 0o7777,
+            ))
+            .map_err(write)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(write(source)),
+    }
+    file.write_all(contents).map_err(write)?;
+    file.sync_all().map_err(write)?;
+    Ok(temporary)
+}
+
+/// Gives a temporary file its name, replacing what bears it.
+///
+/// # Errors
+/// The rename; the temporary file is removed then.
+pub fn publish(mut temporary: Temporary, path: &Path) -> Result<()> {
+    fs::rename(&temporary.path, path).map_err(|source| Error::io("replace", path, source))?;
+    temporary.renamed = true;
+    Ok(())
+}
+
+/// Makes the names in a directory durable.
+///
+/// # Errors
+/// The directory can't be opened or synchronised.
+pub fn sync_directory(directory: &Path) -> Result<()> {
+    File::open(directory)
+        .and_then(|file| file.sync_all())
+        .map_err(|source| Error::io("synchronise", directory, source))
+}
+
+/// Creates a directory and those above it that are missing, durably, with `mode`
+/// less the umask.
+///
+/// # Errors
+/// One of them can't be created.
+pub fn create_directory(directory: &Path, mode: u32) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let above = parent(directory);
+    create_directory(above, mode)?;
+    match fs::DirBuilder::new().mode(mode).create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
+        result => result.map_err(|source| Error::io("create", directory, source))?,
+    }
+    sync_directory(above)
+}
+
+/// The directory that holds `path`.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_permissions_of_what_it_replaces() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("index.json");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).unwrap();
+        replace(&path, b"new", PRIVATE).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o664
+        );
+    }
+
+    #[test]
+    fn leaves_nothing_behind_when_it_fails() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("target");
+        fs::create_dir(&path).unwrap();
+        let error = replace(&path, b"new", PRIVATE).unwrap_err();
+        assert!(error.to_string().contains("target"), "{error}");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}
