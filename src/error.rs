@@ -114,6 +114,19 @@ pub enum Error {
         holder: String,
     },
 
+    /// A failure made on purpose (`app_fuzz`).
+    #[error("failed on purpose (app_fuzz.{key}); set it to 0 in production")]
+    OnPurpose {
+        /// The key that asked for it.
+        key: &'static str,
+        /// Whether the run is not to be tried again.
+        is_permanent: bool,
+    },
+
+    /// What this program should have ruled out.
+    #[error("unexpected: {0}. This is a fault of the archiver: report it with the log")]
+    Unexpected(String),
+
     /// A signal, or the removal of the lock file, ended the work before it was done.
     #[error("stopped: {0}")]
     Interrupted(String),
@@ -135,9 +148,12 @@ impl Error {
         match self {
             Error::ArtdaqDb { kind, .. } | Error::UconDb { kind, .. } => *kind,
             Error::Io { source, .. } if is_environment(source) => ErrorKind::Unreachable,
-            Error::RunRecord { .. } | Error::Syntax { .. } | Error::Io { .. } => {
-                ErrorKind::Permanent
-            }
+            Error::OnPurpose { is_permanent: false, .. } => ErrorKind::Transient,
+            Error::RunRecord { .. }
+            | Error::Syntax { .. }
+            | Error::Io { .. }
+            | Error::OnPurpose { .. }
+            | Error::Unexpected(_) => ErrorKind::Permanent,
             Error::Config { .. }
             | Error::Usage(_)
             | Error::State { .. }

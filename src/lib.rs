@@ -10,4 +10,5 @@ pub mod durable;
 pub mod error;
 pub mod fhicl;
 pub mod run;
+pub mod state;
 pub mod ucondb;

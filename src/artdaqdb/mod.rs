@@ -1,10 +1,18 @@
 //! artdaqDB: where a run's configuration lives as documents, one for each
 //! .fcl file.
 
+pub mod filesystem;
+pub mod index;
+
 use std::collections::BTreeMap;
 
 use crate::error::Result;
 use crate::run::{FclFile, Run};
+
+/// The collection of all documents but schemas.
+pub const RUN_HISTORY: &str = "RunHistory";
+/// The collection of the schema documents.
+pub const SYSTEM_LAYOUT: &str = "SystemLayout";
 
 /// One run's configuration as artdaqDB holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,4 +73,21 @@ pub trait ArtdaqDb: Send + Sync {
     /// # Errors
     /// A run that is not there or not whole; a document that can't be read.
     fn read(&self, run: Run) -> Result<Configuration>;
+}
+
+/// The run of a configuration's whole name `<run>/<name>`, white space before it
+/// allowed, as the real tools list runs.
+#[must_use]
+pub fn run_of(configuration: &str) -> Option<Run> {
+    let (run, _) = configuration.split_once('/')?;
+    Run::parse(run.trim_ascii_start())
+}
+
+/// The time of now as documents hold it: `2026-11-23T07:35:14.122+0000`, local
+/// time with its offset.
+#[must_use]
+pub fn time_stamp() -> String {
+    jiff::Zoned::now()
+        .strftime("%Y-%m-%dT%H:%M:%S%.3f%z")
+        .to_string()
 }

@@ -1,0 +1,184 @@
+//! One execution: wires the parts together and runs the mode that was asked for.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::artdaqdb::{self, ArtdaqDb};
+use crate::cli::{CommandLine, Mode};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::importer::{self, Importer};
+use crate::lock::LockGuard;
+use crate::migrator::{self, Migrator};
+use crate::recovery;
+use crate::run_record::Generated;
+use crate::shutdown::Shutdown;
+use crate::stage::{self, Fuzz, Report, Settings, Stage};
+use crate::state::StateStore;
+use crate::summary::Summary;
+use crate::ucondb::{self, UconDb};
+
+/// How an execution ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything was done, or there was nothing to do.
+    Success,
+    /// Some runs failed, or a stage stopped early.
+    Failures,
+    /// Something went wrong that this program should rule out.
+    Unexpected,
+    /// A signal, or the removal of the lock file, ended it early.
+    Interrupted,
+}
+
+impl Outcome {
+    /// The exit code of the process.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Outcome::Success => 0,
+            Outcome::Failures => 1,
+            Outcome::Unexpected => 2,
+            Outcome::Interrupted => 130,
+        }
+    }
+}
+
+/// Runs the mode of the command line under the archiver's lock.
+///
+/// # Errors
+/// What kept the execution from starting its work. What went wrong with single
+/// runs or within a stage is logged, and in the outcome.
+pub fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Outcome> {
+    refuse_what_is_not_built(command, config)?;
+    let generate = generated(config)?;
+    let _lock = LockGuard::acquire(&config.app.lock_file, shutdown)?;
+    log::info!("=== Execution Mode: {} ===", mode_name(command));
+    let execution = Execution {
+        command,
+        config,
+        shutdown,
+        generate,
+        artdaqdb: artdaqdb::open(&config.artdaq_db.database_uri)?,
+    };
+    let mut summary = Summary::default();
+    match &command.mode {
+        Mode::RetryFailedImport => execution.import(stage::Mode::Retry, &mut summary),
+        Mode::RetryFailedMigrate => execution.migrate(stage::Mode::Retry, &mut summary),
+        Mode::ImportOnly => execution.import(stage_mode(command), &mut summary),
+        Mode::MigrateOnly => execution.migrate(stage_mode(command), &mut summary),
+        Mode::RecoverImportState => {
+            let importer = execution.importer()?;
+            recovery::recover(&importer, &execution.import_store())?;
+        }
+        Mode::RecoverMigrateState => {
+            let ucondb = execution.ucondb()?;
+            let migrator = execution.migrator(ucondb.as_ref());
+            recovery::recover(&migrator, &execution.migrate_store())?;
+        }
+        _ => {
+            execution.import(stage_mode(command), &mut summary);
+            if !shutdown.requested() {
+                execution.migrate(stage_mode(command), &mut summary);
+            }
+        }
+    }
+    summary.log(&command_to_repeat(command));
+    Ok(if shutdown.requested() {
+        Outcome::Interrupted
+    } else if summary.has_unexpected() {
+        Outcome::Unexpected
+    } else if summary.is_success() {
+        Outcome::Success
+    } else {
+        Outcome::Failures
+    })
+}
+
+/// The parts of one execution.
+struct Execution<'a> {
+    command: &'a CommandLine,
+    config: &'a Config,
+    shutdown: &'a Shutdown,
+    generate: BTreeSet<Generated>,
+    artdaqdb: Box<dyn ArtdaqDb>,
+}
+
+impl Execution<'_> {
+    fn import(&self, mode: stage::Mode, summary: &mut Summary) {
+        let destination = self.artdaqdb.location();
+        let result = self.importer().and_then(|importer| {
+            let report = self.run_stage(&importer, mode, &self.import_store())?;
+            summary.add_unfinished(&(&importer.unfinished() & &report.archived));
+            Ok(report)
+        });
+        summary.add(&importer::WORDS, destination, result);
+    }
+
+    fn migrate(&self, mode: stage::Mode, summary: &mut Summary) {
+        let ucondb = self.ucondb();
+        let destination = match &ucondb {
+            Ok(ucondb) => ucondb.location().to_owned(),
+            Err(_) => self.config.ucon_db.server_url.clone(),
+        };
+        let result = ucondb.and_then(|ucondb| {
+            self.run_stage(&self.migrator(ucondb.as_ref()), mode, &self.migrate_store())
+        });
+        summary.add(&migrator::WORDS, &destination, result);
+    }
+
+    fn run_stage(&self, stage: &dyn Stage, mode: stage::Mode, store: &StateStore) -> Result<Report> {
+        let app = &self.config.app;
+        let fuzz = &self.config.app_fuzz;
+        let settings = Settings {
+            workers: app.parallel_workers,
+            attempts: app.run_process_retries.saturating_add(1),
+            retry_delay: app.retry_delay_seconds,
+            batch_size: app.batch_size,
+            fuzz: Fuzz {
+                skip_percent: fuzz.random_skip_percent,
+                skip_is_permanent: fuzz.random_skip_retry,
+                error_percent: fuzz.random_error_percent,
+                error_is_permanent: fuzz.random_error_retry,
+            },
+        };
+        stage::run(stage, mode, &settings, store, self.shutdown)
+    }
+
+    fn importer(&self) -> Result<Importer<'_>> {
+        Importer::new(
+            &self.config.source_files.run_records_dir,
+            &self.config.artdaq_db.fcl_conf_dir,
+            &self.generate,
+            self.artdaqdb.as_ref(),
+        )
+    }
+
+    fn migrator<'b>(&'b self, ucondb: &'b dyn UconDb) -> Migrator<'b> {
+        Migrator::new(self.artdaqdb.as_ref(), ucondb, self.command.validate)
+    }
+
+    fn ucondb(&self) -> Result<Box<dyn UconDb>> {
+        let ucon = &self.config.ucon_db;
+        ucondb::open(ucondb::Settings {
+            server_url: ucon.server_url.clone(),
+            folder: ucon.folder_name.clone(),
+            object: ucon.object_name.clone(),
+            user: ucon.writer_user.clone(),
+            password: ucon.writer_password.clone(),
+            timeout: ucon.timeout_seconds,
+            ca_file: ucon.ca_file.clone(),
+            verify_tls: ucon.verify_tls,
+        })
+    }
+
+    fn import_store(&self) -> StateStore {
+        let app = &self.config.app;
+        StateStore::new(app.import_state_file.clone(), app.import_failure_log.clone())
+    }
+
+    fn migrate_store(&self) -> StateStore {
+        let app = &self.config.app;
+        StateStore::new(app.migrate_state_file.clone(), app.migrate_failure_log.clone())
+    }
+}

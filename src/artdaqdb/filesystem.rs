@@ -1,0 +1,459 @@
+//! artdaqDB's FilesystemDB, read and written without the real tools: documents
+//! as files, one index for each collection.
+//!
+//! Order of writes: the documents, then RunHistory's index, then SystemLayout's.
+//! A run counts as whole only when both indexes name it, so that a kill between
+//! any two leaves a run that is invisible or known to be partial.
+//!
+//! A document's oid is derived from what it documents. Writing a run again after
+//! a kill, or from two hosts at once, therefore replaces the same files instead
+//! of leaving documents that no index names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use md5::{Digest, Md5};
+
+use super::document::{self, DocumentHead, StoredDocument};
+use super::index::{Entry, Oid};
+use super::{ArtdaqDb, Configuration, Presence, RUN_HISTORY, SYSTEM_LAYOUT, time_stamp};
+use crate::durable;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fhicl;
+use crate::run::{FclFile, Run, SCHEMA_ENTITY};
+use collection::Collection;
+
+mod collection;
+mod system_metadata;
+
+/// The scheme of a FilesystemDB's URI.
+pub const SCHEME: &str = "filesystemdb://";
+
+/// Serialises the processes of ours that write to one archive. It stands beside
+/// the collections, where the real tools never look.
+const LOCK_FILE: &str = ".run_record_archiver.lock";
+
+/// A FilesystemDB archive.
+#[derive(Debug)]
+pub struct FilesystemDb {
+    root: PathBuf,
+    location: String,
+    collections: Mutex<Collections>,
+}
+
+#[derive(Debug)]
+struct Collections {
+    run_history: Collection,
+    system_layout: Collection,
+    /// Whether the archive's directories are known to exist.
+    created: bool,
+}
+
+impl FilesystemDb {
+    /// The archive at `filesystemdb:///absolute/path`. One trailing slash is
+    /// ignored, and `$NAME` is expanded, as the real tools do. Nothing is read
+    /// or created yet.
+    ///
+    /// # Errors
+    /// A URI that names no absolute path, or a variable that is not set.
+    pub fn new(uri: &str) -> Result<FilesystemDb> {
+        let wrong = |problem: String| Error::ArtdaqDb {
+            location: uri.to_owned(),
+            problem: format!("{problem}; correct artdaq_db.database_uri"),
+            kind: ErrorKind::Unreachable,
+        };
+        let path = uri.strip_prefix(SCHEME).unwrap_or(uri);
+        let path = expand(path).map_err(wrong)?;
+        let path = path.strip_suffix('/').unwrap_or(&path);
+        if !path.starts_with('/') {
+            return Err(wrong("a FilesystemDB needs an absolute path, as in filesystemdb:///data/archive".into()));
+        }
+        let root = PathBuf::from(path);
+        Ok(FilesystemDb {
+            location: format!("{SCHEME}{path}"),
+            collections: Mutex::new(Collections {
+                run_history: Collection::new(root.join(RUN_HISTORY)),
+                system_layout: Collection::new(root.join(SYSTEM_LAYOUT)),
+                created: false,
+            }),
+            root,
+        })
+    }
+
+    /// The directory of the archive.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Collections> {
+        // A panic elsewhere leaves nothing half-done here that a reload would not settle.
+        self.collections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until no other process of ours writes to the archive.
+    fn lock_archive(&self) -> Result<File> {
+        let path = self.root.join(LOCK_FILE);
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|source| Error::io("open", &path, source))?;
+        file.lock().map_err(|source| Error::io("lock", &path, source))?;
+        Ok(file)
+    }
+
+    fn create(&self, collections: &mut Collections) -> Result<()> {
+        if collections.created {
+            return Ok(());
+        }
+        durable::create_directory(&self.root, 0o777)?;
+        let _lock = self.lock_archive()?;
+        system_metadata::create(&self.root, &self.location)?;
+        collections.run_history.create()?;
+        collections.system_layout.create()?;
+        collections.created = true;
+        Ok(())
+    }
+
+    fn publish_indexes(&self, collections: &mut Collections) -> Result<()> {
+        let _lock = self.lock_archive()?;
+        // The names of the documents must be durable before an index names them.
+        durable::sync_directory(&self.root.join(RUN_HISTORY))?;
+        durable::sync_directory(&self.root.join(SYSTEM_LAYOUT))?;
+        collections.run_history.publish()?;
+        collections.system_layout.publish()
+    }
+
+    /// Writes documents for `files` and gives their index entries, by collection.
+    fn write_documents(
+        &self,
+        run: Run,
+        version: &str,
+        files: &[(&FclFile, Oid)],
+    ) -> Result<(Vec<Entry>, Vec<Entry>)> {
+        let (mut run_history, mut system_layout) = (Vec::new(), Vec::new());
+        for (file, oid) in files {
+            let (collection, entries) = match file.entity.as_str() {
+                SCHEMA_ENTITY => (SYSTEM_LAYOUT, &mut system_layout),
+                _ => (RUN_HISTORY, &mut run_history),
+            };
+            let document = fhicl::parse(&file.text).map_err(|source| Error::Syntax {
+                path: PathBuf::from(format!("{}.fcl", file.entity)),
+                source: Box::new(source),
+            })?;
+            let time = time_stamp();
+            let oid_text = oid.to_string();
+            let text = document::write(
+                &DocumentHead {
+                    oid: &oid_text,
+                    collection,
+                    entity: &file.entity,
+                    version,
+                    run,
+                    time: &time,
+                },
+                &document,
+            );
+            let path = self.root.join(collection).join(format!("{oid_text}.json"));
+            durable::replace_entry(&path, text.as_bytes(), durable::SHARED)?;
+            entries.push(Entry {
+                oid: *oid,
+                version: version.to_owned(),
+                entity: file.entity.clone(),
+                run: run.to_string(),
+                assigned: time,
+            });
+        }
+        Ok((run_history, system_layout))
+    }
+
+    fn read_document(&self, path: &Path, run: Run) -> Result<StoredDocument> {
+        let damaged = |problem: String| Error::ArtdaqDb {
+            location: path.display().to_string(),
+            problem: format!("run {run}: {problem}; restore the document from a backup"),
+            kind: ErrorKind::Permanent,
+        };
+        let bytes = fs::read(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => damaged("the index names this document, but it is missing".into()),
+            _ => Error::io("read", path, source),
+        })?;
+        let text = String::from_utf8(bytes).map_err(|error| damaged(format!("not UTF-8: {error}")))?;
+        let stored = document::read(&text).map_err(|error| damaged(error.to_string()))?;
+        let is_ours = stored
+            .configurations
+            .iter()
+            .any(|configuration| super::run_of(&configuration.name) == Some(run));
+        if !is_ours {
+            return Err(damaged(format!(
+                "the index gives this document to run {run}, but it belongs to {}",
+                stored.version
+            )));
+        }
+        Ok(stored)
+    }
+
+    /// Every document of a run that the indexes name, in the order of their oids.
+    fn read_documents(&self, run: Run) -> Result<Vec<StoredDocument>> {
+        let mut paths = Vec::new();
+        {
+            let mut collections = self.lock();
+            let collections = &mut *collections;
+            for collection in [&mut collections.run_history, &mut collections.system_layout] {
+                let names = collection.runs()?.get(&run).cloned().unwrap_or_default();
+                let mut oids = BTreeSet::new();
+                for name in names {
+                    oids.extend(collection.index()?.documents(&name).iter().copied());
+                }
+                paths.extend(oids.into_iter().map(|oid| collection.document(oid)));
+            }
+        }
+        paths.iter().map(|path| self.read_document(path, run)).collect()
+    }
+
+    fn refuse(&self, problem: String) -> Error {
+        Error::ArtdaqDb {
+            location: self.location.clone(),
+            problem,
+            kind: ErrorKind::Permanent,
+        }
+    }
+}
+
+impl Collections {
+    fn presence(&mut self, run: Run) -> Result<Option<Presence>> {
+        let documents = self.run_history.runs()?.contains_key(&run);
+        let schema = self.system_layout.runs()?.contains_key(&run);
+        Ok(match (documents, schema) {
+            (true, true) => Some(Presence::Whole),
+            (false, false) => None,
+            _ => Some(Presence::Partial),
+        })
+    }
+
+    /// The configuration's whole name, `<run>/<name>`, published or pending.
+    fn version(&mut self, run: Run) -> Result<Option<String>> {
+        let number = run.to_string();
+        let pending = self.run_history.pending().iter().rev();
+        if let Some(entry) = pending.clone().find(|entry| entry.run == number) {
+            return Ok(Some(entry.version.clone()));
+        }
+        for collection in [&mut self.run_history, &mut self.system_layout] {
+            if let Some(names) = collection.runs()?.get(&run) {
+                return Ok(names.first().cloned());
+            }
+        }
+        Ok(None)
+    }
+
+    /// An oid for another document of this entity: the first that is not taken.
+    fn next_oid(&mut self, version: &str, entity: &str) -> Result<Oid> {
+        let collection = match entity {
+            SCHEMA_ENTITY => &mut self.system_layout,
+            _ => &mut self.run_history,
+        };
+        let mut number = 0;
+        loop {
+            let oid = name_based_oid(&[version, entity, &number.to_string()]);
+            let taken = collection.index()?.contains(oid)
+                || collection.pending().iter().any(|entry| entry.oid == oid);
+            if !taken {
+                return Ok(oid);
+            }
+            number += 1;
+        }
+    }
+}
+
+impl ArtdaqDb for FilesystemDb {
+    fn location(&self) -> &str {
+        &self.location
+    }
+
+    fn runs(&self) -> Result<BTreeMap<Run, Presence>> {
+        let mut collections = self.lock();
+        let mut runs: BTreeMap<Run, Presence> = BTreeMap::new();
+        for run in collections.run_history.runs()?.keys() {
+            runs.insert(*run, Presence::Partial);
+        }
+        for run in collections.system_layout.runs()?.keys() {
+            runs.entry(*run)
+                .and_modify(|presence| *presence = Presence::Whole)
+                .or_insert(Presence::Partial);
+        }
+        Ok(runs)
+    }
+
+    fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()> {
+        let (presence, version) = {
+            let mut collections = self.lock();
+            self.create(&mut collections)?;
+            let version = match collections.version(run)? {
+                Some(version) => version,
+                None => format!("{run}/{name}"),
+            };
+            (collections.presence(run)?, version)
+        };
+        let present: BTreeSet<String> = match presence {
+            None => BTreeSet::new(),
+            Some(Presence::Whole) => {
+                return Err(self.refuse(format!("run {run} is archived already, as {version}")));
+            }
+            Some(Presence::Partial) => self
+                .read_documents(run)?
+                .into_iter()
+                .flat_map(|document| document.entities)
+                .collect(),
+        };
+        let missing: Vec<(&FclFile, Oid)> = files
+            .iter()
+            .filter(|file| !present.contains(&file.entity))
+            .map(|file| (file, name_based_oid(&[&version, &file.entity, "0"])))
+            .collect();
+        let (run_history, system_layout) = self.write_documents(run, &version, &missing)?;
+        let mut collections = self.lock();
+        collections.run_history.add(run_history);
+        collections.system_layout.add(system_layout);
+        Ok(())
+    }
+
+    fn update(&self, run: Run, files: &[FclFile]) -> Result<()> {
+        let (version, files) = {
+            let mut collections = self.lock();
+            let version = collections.version(run)?.ok_or_else(|| {
+                self.refuse(format!("run {run} is not archived, so it can't be updated"))
+            })?;
+            let files = files
+                .iter()
+                .map(|file| Ok((file, collections.next_oid(&version, &file.entity)?)))
+                .collect::<Result<Vec<_>>>()?;
+            (version, files)
+        };
+        let (run_history, system_layout) = self.write_documents(run, &version, &files)?;
+        let mut collections = self.lock();
+        collections.run_history.add(run_history);
+        collections.system_layout.add(system_layout);
+        Ok(())
+    }
+
+    fn publish(&self) -> Result<()> {
+        let mut collections = self.lock();
+        if collections.run_history.pending().is_empty()
+            && collections.system_layout.pending().is_empty()
+        {
+            return Ok(());
+        }
+        let published = self.publish_indexes(&mut collections);
+        if published.is_err() {
+            // Never a schema without its run's other documents.
+            collections.run_history.forget_pending();
+            collections.system_layout.forget_pending();
+        }
+        published
+    }
+
+    fn read(&self, run: Run) -> Result<Configuration> {
+        let version = {
+            let mut collections = self.lock();
+            match collections.presence(run)? {
+                Some(Presence::Whole) => {}
+                Some(Presence::Partial) => {
+                    return Err(self.refuse(format!(
+                        "run {run} is archived in part only: its import was cut short. \
+                         Import it again with --import-only"
+                    )));
+                }
+                None => return Err(self.refuse(format!("run {run} is not archived"))),
+            }
+            collections.version(run)?.unwrap_or_default()
+        };
+        let mut newest: BTreeMap<String, StoredDocument> = BTreeMap::new();
+        for document in self.read_documents(run)? {
+            for entity in document.entities.clone() {
+                match newest.get(&entity) {
+                    Some(other) if !supersedes(&document, other) => {
+                        note_duplicate(run, &entity, other, &document);
+                    }
+                    other => {
+                        if let Some(other) = other {
+                            note_duplicate(run, &entity, &document, other);
+                        }
+                        newest.insert(entity, document.clone());
+                    }
+                }
+            }
+        }
+        let name = version.split_once('/').map_or("", |(_, name)| name);
+        Ok(Configuration {
+            name: name.to_owned(),
+            files: newest
+                .into_iter()
+                .map(|(entity, document)| FclFile {
+                    entity,
+                    text: document.text,
+                })
+                .collect(),
+        })
+    }
+}
+
+/// Whether a document replaces another one of the same entity: the one assigned
+/// last does, and among equals the one with the greater oid.
+fn supersedes(one: &StoredDocument, other: &StoredDocument) -> bool {
+    let age = |document: &StoredDocument| {
+        let assigned = document.configurations.iter().map(|c| c.assigned.clone()).max();
+        (assigned, document.oid.clone())
+    };
+    age(one) > age(other)
+}
+
+fn note_duplicate(run: Run, entity: &str, kept: &StoredDocument, other: &StoredDocument) {
+    if kept.text == other.text {
+        log::debug!("Run {run}: {entity} has two documents that say the same");
+    } else {
+        log::warn!(
+            "Run {run}: {entity} has two documents that differ; {} is the later one and is \
+             used, {} is not",
+            kept.oid,
+            other.oid
+        );
+    }
+}
+
+/// The oid of what these names name.
+fn name_based_oid(names: &[&str]) -> Oid {
+    let mut hash = Md5::new();
+    for name in names {
+        hash.update(name.as_bytes());
+        hash.update([0]);
+    }
+    let mut bytes = [0; 12];
+    bytes.copy_from_slice(&hash.finalize()[..12]);
+    Oid::from_bytes(bytes)
+}
+
+/// Expands `$NAME` and `${NAME}` from the environment.
+fn expand(path: &str) -> Result<String, String> {
+    let mut expanded = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((before, after)) = rest.split_once('$') {
+        expanded.push_str(before);
+        let (name, remaining) = match after.strip_prefix('{') {
+            Some(braced) => braced.split_once('}').ok_or("a '${' is not closed")?,
+            None => after.split_at(
+                after
+                    .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                    .unwrap_or(after.len()),
+            ),
+        };
+        let value = std::env::var(name)
+            .map_err(|_| format!("the environment variable {name:?} is not set"))?;
+        expanded.push_str(&value);
+        rest = remaining;
+    }
+    expanded.push_str(rest);
+    Ok(expanded)
+}

@@ -1,0 +1,368 @@
+//! A collection's search index, `index.json`, as the real tools read and write it.
+
+use std::fmt::{self, Write};
+
+use indexmap::IndexMap;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// A document's identity: 24 lower-case hexadecimal characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Oid([u8; 12]);
+
+impl Oid {
+    /// The identity made of these bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 12]) -> Oid {
+        Oid(bytes)
+    }
+
+    /// Reads 24 hexadecimal characters.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Oid> {
+        let text = text.as_bytes();
+        if text.len() != 24 {
+            return None;
+        }
+        let mut bytes = [0; 12];
+        for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Some(Oid(bytes))
+    }
+}
+
+fn digit(character: u8) -> Option<u8> {
+    match character {
+        b'0'..=b'9' => Some(character - b'0'),
+        b'a'..=b'f' => Some(character - b'a' + 10),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Oid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        for byte in self.0 {
+            f.write_char(DIGITS[usize::from(byte >> 4)].into())?;
+            f.write_char(DIGITS[usize::from(byte & 15)].into())?;
+        }
+        Ok(())
+    }
+}
+
+/// From a key to what stands under it, keys in the order in which they came.
+type Map<T> = IndexMap<String, Vec<T>>;
+
+/// What the index says of one document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The document.
+    pub oid: Oid,
+    /// `12500/BootDAQ`: both the version and the configuration's name.
+    pub version: String,
+    /// The entity's name.
+    pub entity: String,
+    /// The run, in digits.
+    pub run: String,
+    /// When the configuration was assigned: the document's time stamp.
+    pub assigned: String,
+}
+
+/// The index of one collection.
+///
+/// Lists are kept sorted and free of repeats, as the real tools keep them; the
+/// order of keys is that of the file, new keys at the end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Index {
+    oids: Vec<Oid>,
+    versions: Map<Oid>,
+    configurations: Map<Oid>,
+    entities: Map<Oid>,
+    aliases: Map<Oid>,
+    runs: Map<Oid>,
+    assigned: Map<String>,
+    /// What a later version of the real tools may add, kept as it stands.
+    unknown: Vec<(String, String)>,
+}
+
+impl Index {
+    /// Reads an `index.json`, its keys in any order.
+    ///
+    /// # Errors
+    /// The text is no index; the message says where.
+    pub fn parse(text: &str) -> Result<Index, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    /// How many documents the collection has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.oids.len()
+    }
+
+    /// Whether the collection has no document.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.oids.is_empty()
+    }
+
+    /// The names of all configurations, in the index's order.
+    pub fn configurations(&self) -> impl Iterator<Item = &str> {
+        self.configurations.keys().map(String::as_str)
+    }
+
+    /// The documents of exactly this configuration.
+    #[must_use]
+    pub fn documents(&self, configuration: &str) -> &[Oid] {
+        self.configurations
+            .get(configuration)
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the document is in the index.
+    #[must_use]
+    pub fn contains(&self, oid: Oid) -> bool {
+        self.oids.binary_search(&oid).is_ok()
+    }
+
+    /// Adds documents. Those that are there already are left as they are.
+    pub fn extend(&mut self, entries: &[Entry]) {
+        fn add<T: Clone>(map: &mut Map<T>, key: &str, value: &T) {
+            match map.get_mut(key) {
+                Some(list) => list.push(value.clone()),
+                None => {
+                    map.insert(key.to_owned(), vec![value.clone()]);
+                }
+            }
+        }
+        fn tidy<T: Ord>(list: &mut Vec<T>) {
+            // Nothing to do for all but the lists that grew, and found out in one pass.
+            if !list.is_sorted_by(|one, next| one < next) {
+                list.sort_unstable();
+                list.dedup();
+            }
+        }
+        for entry in entries {
+            self.oids.push(entry.oid);
+            add(&mut self.versions, &entry.version, &entry.oid);
+            add(&mut self.configurations, &entry.version, &entry.oid);
+            add(&mut self.entities, &entry.entity, &entry.oid);
+            add(&mut self.runs, &entry.run, &entry.oid);
+            add(&mut self.assigned, &entry.version, &entry.assigned);
+        }
+        tidy(&mut self.oids);
+        for map in [
+            &mut self.versions,
+            &mut self.configurations,
+            &mut self.entities,
+            &mut self.runs,
+        ] {
+            map.values_mut().for_each(tidy);
+        }
+        self.assigned.values_mut().for_each(tidy);
+    }
+
+    /// The text of `index.json`, laid out as the real tools lay it out.
+    #[must_use]
+    pub fn write(&self) -> String {
+        // An oid stands in up to six lists, at 28 bytes a line.
+        let mut text = String::with_capacity(4096 + self.oids.len() * 6 * 28);
+        text.push_str("{\n\"ouid\" : ");
+        write_list(&mut text, &self.oids);
+        write_map(&mut text, "version", &self.versions);
+        write_map(&mut text, "configurations.name", &self.configurations);
+        write_map(&mut text, "entities.name", &self.entities);
+        write_map(&mut text, "aliases.active.name", &self.aliases);
+        write_map(&mut text, "runs.name", &self.runs);
+        write_map(&mut text, "configurations.assigned", &self.assigned);
+        for (key, value) in &self.unknown {
+            text.push_str(",\n");
+            write_string(&mut text, key);
+            let _ = write!(text, " : {value}");
+        }
+        text.push_str("\n}");
+        text
+    }
+}
+
+fn write_map<T: fmt::Display>(text: &mut String, name: &str, map: &Map<T>) {
+    let _ = write!(text, ",\n\"{name}\" : {{\n");
+    for (number, (key, list)) in map.iter().enumerate() {
+        if number > 0 {
+            text.push_str(",\n");
+        }
+        write_string(text, key);
+        text.push_str(" : ");
+        write_list(text, list);
+    }
+    text.push_str("\n}");
+}
+
+fn write_list<T: fmt::Display>(text: &mut String, list: &[T]) {
+    text.push_str("[\n");
+    for (number, value) in list.iter().enumerate() {
+        let separator = if number > 0 { ",\n" } else { "" };
+        let _ = write!(text, "{separator}\"{value}\"");
+    }
+    text.push_str("\n]");
+}
+
+fn write_string(text: &mut String, string: &str) {
+    text.push_str(&serde_json::Value::from(string).to_string());
+}
+
+impl<'de> Deserialize<'de> for Oid {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Oid, D::Error> {
+        let text = <&str>::deserialize(deserializer)?;
+        Oid::parse(text).ok_or_else(|| D::Error::custom(format!("{text:?} is not an oid")))
+    }
+}
+
+impl<'de> Deserialize<'de> for Index {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Index, D::Error> {
+        struct IndexVisitor;
+        impl<'de> Visitor<'de> for IndexVisitor {
+            type Value = Index;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the index of a collection")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Index, A::Error> {
+                let mut index = Index::default();
+                let mut has_oids = false;
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "ouid" => {
+                            index.oids = map.next_value()?;
+                            has_oids = true;
+                        }
+                        "version" => index.versions = map.next_value::<Lists<Oid>>()?.0,
+                        "configurations.name" => {
+                            index.configurations = map.next_value::<Lists<Oid>>()?.0;
+                        }
+                        "entities.name" => index.entities = map.next_value::<Lists<Oid>>()?.0,
+                        "aliases.active.name" => index.aliases = map.next_value::<Lists<Oid>>()?.0,
+                        "runs.name" => index.runs = map.next_value::<Lists<Oid>>()?.0,
+                        "configurations.assigned" => {
+                            index.assigned = map.next_value::<Lists<String>>()?.0;
+                        }
+                        _ => {
+                            let value: Box<RawValue> = map.next_value()?;
+                            index.unknown.push((key, value.get().to_owned()));
+                        }
+                    }
+                }
+                if !has_oids {
+                    return Err(A::Error::missing_field("ouid"));
+                }
+                index.oids.sort_unstable();
+                index.oids.dedup();
+                Ok(index)
+            }
+        }
+        deserializer.deserialize_map(IndexVisitor)
+    }
+}
+
+/// A map of lists; a key that stands twice has both lists.
+struct Lists<T>(Map<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lists<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListsVisitor<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ListsVisitor<T> {
+            type Value = Lists<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of lists")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+                let mut map: Map<T> = Map::default();
+                while let Some(key) = access.next_key::<String>()? {
+                    let list = access.next_value::<Vec<T>>()?;
+                    map.entry(key).or_default().extend(list);
+                }
+                Ok(Lists(map))
+            }
+        }
+        deserializer.deserialize_map(ListsVisitor(std::marker::PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(oid: u8, entity: &str, run: &str, assigned: &str) -> Entry {
+        Entry {
+            oid: Oid([oid; 12]),
+            version: format!("{run}/C"),
+            entity: entity.into(),
+            run: run.into(),
+            assigned: assigned.into(),
+        }
+    }
+
+    #[test]
+    fn an_empty_index_has_every_map() {
+        let text = Index::default().write();
+        assert_eq!(Index::parse(&text).unwrap(), Index::default());
+        assert!(
+            text.starts_with("{\n\"ouid\" : [\n\n],\n\"version\" : {\n\n},\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn lists_are_sorted_and_keys_keep_the_order_in_which_they_came() {
+        let mut index = Index::default();
+        index.extend(&[entry(9, "tpc", "20", "b"), entry(3, "crt", "20", "a")]);
+        index.extend(&[entry(3, "crt", "20", "a"), entry(1, "tpc", "10", "c")]);
+        assert_eq!(index.len(), 3);
+        assert_eq!(index.configurations().collect::<Vec<_>>(), ["20/C", "10/C"]);
+        assert_eq!(index.documents("20/C"), [Oid([3; 12]), Oid([9; 12])]);
+        assert_eq!(index.entities["tpc"], [Oid([1; 12]), Oid([9; 12])]);
+        assert_eq!(index.assigned["20/C"], ["a", "b"]);
+        assert_eq!(Index::parse(&index.write()).unwrap(), index);
+    }
+
+    #[test]
+    fn another_order_of_keys_reads_the_same() {
+        let mut index = Index::default();
+        index.extend(&[entry(1, "tpc", "10", "c")]);
+        let value: serde_json::Value = serde_json::from_str(&index.write()).unwrap();
+        // serde_json sorts the keys of a map.
+        assert_eq!(Index::parse(&value.to_string()).unwrap(), index);
+    }
+
+    #[test]
+    fn a_key_that_is_not_known_is_given_back() {
+        let text = Index::parse(r#"{"new": {"a": [1.50]}, "ouid": []}"#).unwrap().write();
+        assert!(text.ends_with(",\n\"new\" : {\"a\": [1.50]}\n}"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_index_is_refused() {
+        for text in [
+            "",
+            "{",
+            "{}",
+            "[]",
+            "null",
+            r#"{"ouid": ["x"]}"#,
+        ] {
+            assert!(Index::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_is_found_by_its_whole_name_alone() {
+        let mut index = Index::default();
+        index.extend(&[entry(1, "tpc", "110", "c")]);
+        assert!(index.documents("10/C").is_empty());
+        assert!(index.documents("110").is_empty());
+    }
+}

@@ -1,0 +1,85 @@
+//! Rebuilds a stage's state and failure log from its source and its archive.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::run::Run;
+use crate::run_set::RunSet;
+use crate::stage::{Stage, Survey};
+use crate::state::{State, StateStore};
+
+/// Rebuilds the state of `stage`. The files that are there are kept beside the
+/// new ones, under a name with the time.
+///
+/// `last_attempted_run` becomes the highest archived run; every run below it
+/// that the source has and the archive has not goes into the failure log.
+///
+/// # Errors
+/// The source or the archive can't be asked; the files can't be written. The old
+/// files are then as they were, or kept under their new names.
+pub fn recover(stage: &dyn Stage, store: &StateStore) -> Result<()> {
+    let words = stage.words();
+    let survey = stage.survey()?;
+    let failures = missing(&survey);
+    let mut state = State::default();
+    // Runs above the last archived one were never attempted, as far as the archive tells.
+    let last = survey.archived.last().copied();
+    let known: BTreeSet<Run> = survey.known.iter().copied().filter(|run| Some(*run) <= last).collect();
+    state.recompute(&known, &survey.archived, &failures);
+
+    let suffix = jiff::Zoned::now().strftime("%Y%m%d_%H%M%S").to_string();
+    for path in [store.failure_log(), store.state_file()] {
+        if let Some(kept) = keep(path, &suffix)? {
+            log::info!("Kept {} as {}", path.display(), kept.display());
+        }
+    }
+    store.write_failures(&failures)?;
+    store.write(&state)?;
+
+    let number = |run: Option<Run>| run.map_or_else(|| "none".to_owned(), |run| run.to_string());
+    log::info!("✓ {}: state rebuilt in {}", words.title, store.state_file().display());
+    log::info!("  Runs in the source: {}, archived: {}", survey.source.len(), survey.archived.len());
+    log::info!(
+        "  last_contiguous_run: {}, last_attempted_run: {}",
+        number(state.last_contiguous_run),
+        number(state.last_attempted_run)
+    );
+    if failures.is_empty() {
+        log::info!("  Failure log: empty. Go on with --incremental");
+    } else {
+        let runs: RunSet = failures.iter().copied().collect();
+        log::info!(
+            "  Failure log: {} run(s) missing from the archive: {runs}. Take them with {}",
+            failures.len(),
+            words.retry_flag
+        );
+    }
+    Ok(())
+}
+
+/// The runs below the highest archived one that are not archived.
+fn missing(survey: &Survey) -> BTreeSet<Run> {
+    let Some(last) = survey.archived.last() else {
+        return BTreeSet::new();
+    };
+    survey
+        .source
+        .range(..=*last)
+        .filter(|run| !survey.archived.contains(run))
+        .copied()
+        .collect()
+}
+
+/// Copies a file aside, so that it is there whatever happens next.
+fn keep(path: &Path, suffix: &str) -> Result<Option<PathBuf>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{suffix}"));
+    let kept = PathBuf::from(name);
+    fs::copy(path, &kept).map_err(|source| Error::io("copy", path, source))?;
+    Ok(Some(kept))
+}

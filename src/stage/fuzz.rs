@@ -1,0 +1,39 @@
+//! Failures made on purpose (`app_fuzz`), to try out retries, the failure log and
+//! notifications on a system that is not in production.
+
+use std::hash::{BuildHasher, RandomState};
+
+use crate::error::{Error, Result};
+use crate::run::Run;
+
+/// How often runs fail on purpose. The default is never.
+#[derive(Debug, Clone, Default)]
+pub struct Fuzz {
+    /// Percent of the attempts that are skipped, as if the run were at fault.
+    pub skip_percent: u8,
+    /// Whether a skipped run fails for good, without being tried again.
+    pub skip_is_permanent: bool,
+    /// Percent of the attempts that fail, as if the database were at fault.
+    pub error_percent: u8,
+    /// Whether such a run fails for good, without being tried again.
+    pub error_is_permanent: bool,
+}
+
+impl Fuzz {
+    /// Fails in the configured share of calls.
+    ///
+    /// # Errors
+    /// The failure made on purpose.
+    pub fn strike(&self, run: Run) -> Result<()> {
+        for (percent, is_permanent, key) in [
+            (self.skip_percent, self.skip_is_permanent, "random_skip_percent"),
+            (self.error_percent, self.error_is_permanent, "random_error_percent"),
+        ] {
+            // A fresh RandomState is seeded at random: all the chance that is needed here.
+            if percent > 0 && RandomState::new().hash_one(run) % 100 < u64::from(percent) {
+                return Err(Error::OnPurpose { key, is_permanent });
+            }
+        }
+        Ok(())
+    }
+}
