@@ -5,6 +5,7 @@
 //! the order in which they stand here.
 
 pub mod artdaqdb;
+pub mod config;
 pub mod error;
 pub mod fhicl;
 pub mod run;
