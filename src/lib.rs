@@ -5,8 +5,10 @@
 //! the order in which they stand here.
 
 pub mod artdaqdb;
+pub mod cli;
 pub mod config;
 pub mod error;
 pub mod fhicl;
 pub mod run;
+pub mod run_set;
 pub mod ucondb;
