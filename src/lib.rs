@@ -1,14 +1,27 @@
 //! The Run Record Archiver: run records of artdaq experiments go into artdaqDB
 //! and from there into UconDB, verified.
 //!
-//! `docs/` of the repository has the design; modules depend only downward in
-//! the order in which they stand here.
+//! `docs/` of the repository has the design. Dependencies point one way: the
+//! stages use the databases, the databases use FHiCL, and never back.
 
+pub mod archiver;
 pub mod artdaqdb;
 pub mod blob;
+pub mod cli;
+pub mod config;
 pub mod durable;
 pub mod error;
 pub mod fhicl;
+pub mod importer;
+pub mod lock;
+pub mod logging;
+pub mod migrator;
+pub mod recovery;
 pub mod run;
+pub mod run_record;
+pub mod run_set;
+pub mod shutdown;
+pub mod stage;
 pub mod state;
+pub mod summary;
 pub mod ucondb;

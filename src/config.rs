@@ -1,0 +1,349 @@
+//! The configuration: a YAML file as typed values, complete and checked.
+//!
+//! `docs/configuration.md` describes every key. The format is that of the
+//! archiver's existing configuration files, which load unchanged.
+
+mod expand;
+mod section;
+mod settings;
+mod yaml;
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+pub use self::expand::Environment;
+use crate::error::{Error, Result};
+
+/// The directory of `run_archiver.sh`, exported by it: where a configuration
+/// is also looked for, so that a cron line needs no `cd`.
+pub const HOME_VARIABLE: &str = "RUN_RECORD_ARCHIVER_HOME";
+
+/// What `fhiclize_generate` may name, in the order of the documentation.
+pub const FHICLIZE_NAMES: [&str; 9] = [
+    "boot",
+    "metadata",
+    "known_boardreaders_list",
+    "RunHistory",
+    "RunHistory2",
+    "settings",
+    "setup",
+    "environment",
+    "ranks",
+];
+
+/// Everything a configuration file says, with defaults for what it leaves out.
+/// Paths are absolute.
+#[derive(Debug)]
+pub struct Config {
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// Directories, files and limits of the archiver itself.
+    pub app: App,
+    /// Which files are converted to FHiCL or made: of [`FHICLIZE_NAMES`], each once.
+    pub fhiclize_generate: Vec<String>,
+    /// Faults on purpose, for trials.
+    pub app_fuzz: AppFuzz,
+    /// Where the run records are.
+    pub source_files: SourceFiles,
+    /// artdaqDB.
+    pub artdaq_db: ArtdaqDb,
+    /// UconDB.
+    pub ucon_db: UconDb,
+    /// Who is told of failures.
+    pub reporting: Reporting,
+    /// Metrics for Graphite.
+    pub carbon: Carbon,
+    /// What is doubtful but does not prevent the work: unknown keys, with the
+    /// nearest known name. One line each, with the file.
+    pub warnings: Vec<String>,
+    /// Where each `${...}` got its value from, never the value: for the debug log.
+    pub notes: Vec<String>,
+}
+
+/// Section `app`.
+#[derive(Debug)]
+pub struct App {
+    /// Where state, failure logs, log and lock are kept.
+    pub work_dir: PathBuf,
+    /// Progress of the import stage.
+    pub import_state_file: PathBuf,
+    /// Runs whose import failed, one a line.
+    pub import_failure_log: PathBuf,
+    /// Progress of the migrate stage.
+    pub migrate_state_file: PathBuf,
+    /// Runs whose migration failed, one a line.
+    pub migrate_failure_log: PathBuf,
+    /// The lock that keeps executions apart.
+    pub lock_file: PathBuf,
+    /// The log; `None` where the file says `log_file: null`.
+    pub log_file: Option<PathBuf>,
+    /// Runs an incremental execution takes at most; 0 means no limit.
+    pub batch_size: usize,
+    /// Runs in work at the same time, at least 1.
+    pub parallel_workers: usize,
+    /// Further attempts after the first one fails.
+    pub run_process_retries: u32,
+    /// The pause before another attempt.
+    pub retry_delay_seconds: Duration,
+    /// The least level that is logged.
+    pub log_level: log::LevelFilter,
+}
+
+impl App {
+    /// How often a run is tried: the first attempt and the retries.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.run_process_retries + 1
+    }
+}
+
+/// Section `app_fuzz`: trials of the failure handling, never in production.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppFuzz {
+    /// Percentage of runs that are skipped, 0 to 100.
+    pub random_skip_percent: u8,
+    /// Whether a skipped run is tried again.
+    pub random_skip_retry: bool,
+    /// Percentage of attempts that fail, 0 to 100.
+    pub random_error_percent: u8,
+    /// Whether a failed one is tried again.
+    pub random_error_retry: bool,
+}
+
+/// Section `source_files`.
+#[derive(Debug)]
+pub struct SourceFiles {
+    /// The directory that holds one directory for each run.
+    pub run_records_dir: PathBuf,
+}
+
+/// Section `artdaq_db`.
+pub struct ArtdaqDb {
+    /// The directory of `schema.fcl`.
+    pub fcl_conf_dir: PathBuf,
+    /// `filesystemdb:///path`, `mongodb://...` or `mongodb+srv://...`; it may
+    /// hold a password.
+    pub database_uri: String,
+    /// Whether `bulkloader` and `bulkdownloader` do the work.
+    pub use_tools: bool,
+    /// The host on which they run, through ssh.
+    pub remote_host: Option<String>,
+}
+
+/// Section `ucon_db`.
+pub struct UconDb {
+    /// `https://host:port/instance/app`, or `file:///path` for trials.
+    pub server_url: String,
+    /// The folder in UconDB.
+    pub folder_name: String,
+    /// The object in the folder.
+    pub object_name: String,
+    /// How long one request may take to connect or stay without progress.
+    pub timeout_seconds: Duration,
+    /// Who writes; empty where the server asks for nobody.
+    pub writer_user: String,
+    /// The writer's password.
+    pub writer_password: SecretString,
+    /// Certificates (PEM) of the authorities to trust, besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Whether the server's certificate is checked.
+    pub verify_tls: bool,
+}
+
+/// Section `reporting`.
+#[derive(Debug)]
+pub struct Reporting {
+    /// Mail.
+    pub email: Email,
+    /// Slack.
+    pub slack: Slack,
+}
+
+/// Section `reporting.email`. When it is enabled, the addresses and the host
+/// are not empty.
+#[derive(Debug)]
+pub struct Email {
+    /// Whether failures are mailed.
+    pub enabled: bool,
+    /// Whom to.
+    pub recipient_email: Vec<String>,
+    /// Whom from.
+    pub sender_email: String,
+    /// The mail server.
+    pub smtp_host: String,
+    /// Its port.
+    pub smtp_port: u16,
+    /// Whether STARTTLS is demanded.
+    pub smtp_use_tls: bool,
+    /// Who logs in there, if anybody.
+    pub smtp_user: Option<String>,
+    /// With which password.
+    pub smtp_password: Option<SecretString>,
+}
+
+/// Section `reporting.slack`. When it is enabled, token and channel are not empty.
+#[derive(Debug)]
+pub struct Slack {
+    /// Whether failures are posted.
+    pub enabled: bool,
+    /// The bot's token, `xoxb-...`.
+    pub bot_token: SecretString,
+    /// The channel's name or ID.
+    pub channel: String,
+    /// User IDs to mention.
+    pub mention_users: Vec<String>,
+}
+
+/// Section `carbon`. When it is enabled, host and prefix are not empty.
+#[derive(Debug)]
+pub struct Carbon {
+    /// Whether metrics are sent.
+    pub enabled: bool,
+    /// The Carbon server.
+    pub host: String,
+    /// The port of its line receiver.
+    pub port: u16,
+    /// What each metric's name begins with.
+    pub metric_prefix: String,
+}
+
+impl Config {
+    /// Reads a configuration file. A relative path that is not found is also
+    /// looked for in the directory that [`HOME_VARIABLE`] names.
+    ///
+    /// # Errors
+    /// [`Error::Config`]: the file can't be read, is not YAML, or holds wrong
+    /// or missing values; every fault is listed with its line and key.
+    pub fn load(path: &Path) -> Result<Config> {
+        let home = std::env::var_os(HOME_VARIABLE).map(PathBuf::from);
+        let file = locate(path, home.as_deref());
+        let bytes = fs::read(&file).map_err(|error| {
+            whole_file(
+                &file,
+                format!(
+                    "the configuration can't be read: {error}; name the file as the first \
+                     argument, or copy config.example.yaml and edit it"
+                ),
+            )
+        })?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            Error::Config {
+                file: file.clone(),
+                line: Some(1 + before.iter().filter(|byte| **byte == b'\n').count()),
+                key: String::new(),
+                problem: "not UTF-8 text: save the file in UTF-8".into(),
+            }
+        })?;
+        Config::parse(&file, &text, &|name| std::env::var_os(name))
+    }
+
+    /// Reads the text of the configuration file `file`, with variables from `environment`.
+    ///
+    /// # Errors
+    /// As [`Config::load`], except for the reading.
+    pub fn parse(file: &Path, text: &str, environment: Environment<'_>) -> Result<Config> {
+        let root = yaml::parse(text).map_err(|fault| Error::Config {
+            file: file.to_path_buf(),
+            line: Some(fault.line),
+            key: String::new(),
+            problem: fault.problem,
+        })?;
+        settings::read(file, &expand::expand(&root, environment))
+    }
+}
+
+/// The file that `path` means.
+fn locate(path: &Path, home: Option<&Path>) -> PathBuf {
+    match home.map(|home| home.join(path)) {
+        Some(beside) if path.is_relative() && !path.exists() && beside.exists() => beside,
+        _ => path.to_path_buf(),
+    }
+}
+
+fn whole_file(file: &Path, problem: String) -> Error {
+    Error::Config {
+        file: file.to_path_buf(),
+        line: None,
+        key: String::new(),
+        problem,
+    }
+}
+
+/// A URL for messages: without user, password and query, any of which may
+/// hold a secret.
+#[must_use]
+pub fn without_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    // Everything up to the last `@` goes, even where it stands in a path or
+    // query: a password with an unescaped `/` or `?` must not show.
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let rest = rest.split_once('?').map_or(rest, |(host, _)| host);
+    format!("{scheme}://{rest}")
+}
+
+impl fmt::Debug for ArtdaqDb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArtdaqDb")
+            .field("fcl_conf_dir", &self.fcl_conf_dir)
+            .field("database_uri", &without_credentials(&self.database_uri))
+            .field("use_tools", &self.use_tools)
+            .field("remote_host", &self.remote_host)
+            .finish()
+    }
+}
+
+impl fmt::Debug for UconDb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UconDb")
+            .field("server_url", &without_credentials(&self.server_url))
+            .field("folder_name", &self.folder_name)
+            .field("object_name", &self.object_name)
+            .field("timeout_seconds", &self.timeout_seconds)
+            .field("writer_user", &self.writer_user)
+            .field("writer_password", &self.writer_password)
+            .field("ca_file", &self.ca_file)
+            .field("verify_tls", &self.verify_tls)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_lose_their_secrets() {
+        for (url, shown) in [
+            ("mongodb://u:p@h:1/db", "mongodb://h:1/db"),
+            ("mongodb://u:p/w?@x@h1,h2/db?k=v", "mongodb://h1,h2/db"),
+            ("mongodb://h/db?a=b@secret", "mongodb://secret"),
+            ("mongodb://u:s?cret", "mongodb://u:s"),
+            ("filesystemdb:///data/db", "filesystemdb:///data/db"),
+            ("nonsense", "nonsense"),
+        ] {
+            assert_eq!(without_credentials(url), shown);
+        }
+    }
+
+    #[test]
+    fn a_configuration_is_found_beside_the_script() {
+        let here = tempfile::tempdir().unwrap();
+        let name = "run_record_archiver_test_only.yaml";
+        fs::write(here.path().join(name), "").unwrap();
+        let home = Some(here.path());
+        assert_eq!(locate(Path::new(name), home), here.path().join(name));
+        assert_eq!(locate(Path::new("none.yaml"), home), Path::new("none.yaml"));
+        assert_eq!(
+            locate(Path::new("Cargo.toml"), home),
+            Path::new("Cargo.toml")
+        );
+        assert_eq!(locate(Path::new(name), None), Path::new(name));
+    }
+}

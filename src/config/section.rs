@@ -1,0 +1,311 @@
+//! Typed reading of the sections of a configuration, with every fault and
+//! every unknown key collected on the way.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::expand::{join, nearest};
+use super::yaml::{Node, Value};
+
+/// Something wrong in the file.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub line: Option<usize>,
+    pub key: String,
+    pub problem: String,
+}
+
+/// What reading has found so far.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    pub problems: Vec<Problem>,
+    pub warnings: Vec<String>,
+}
+
+/// One section under reading. A section that is not in the file reads as empty.
+pub(super) struct Section<'a> {
+    findings: &'a mut Findings,
+    /// Keys that other values refer to: known by that, whatever their name.
+    referenced: &'a BTreeSet<String>,
+    path: &'a str,
+    node: Option<&'a Node>,
+    asked: Vec<&'static str>,
+    /// The section is switched off: what can't be resolved in it is not needed.
+    off: bool,
+}
+
+impl<'a> Section<'a> {
+    pub fn new(
+        findings: &'a mut Findings,
+        referenced: &'a BTreeSet<String>,
+        path: &'a str,
+        node: Option<&'a Node>,
+    ) -> Section<'a> {
+        let mut section = Section {
+            findings,
+            referenced,
+            path,
+            node: None,
+            asked: Vec::new(),
+            off: false,
+        };
+        match node {
+            Some(node) if matches!(node.value, Value::Section(_)) => section.node = Some(node),
+            None
+            | Some(Node {
+                value: Value::Null, ..
+            }) => {}
+            Some(node) => section.findings.problems.push(Problem {
+                line: Some(node.line),
+                key: path.to_owned(),
+                problem: "expected a section with keys of its own, indented below it".into(),
+            }),
+        }
+        section
+    }
+
+    /// A key that may be absent; `null` and an empty text count as absent.
+    pub fn optional<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let (line, text) = self.text_of(key)?;
+        match read(&text) {
+            Ok(value) => Some(value),
+            Err(problem) => {
+                self.fault(Some(line), key, problem);
+                None
+            }
+        }
+    }
+
+    /// A key with a default.
+    pub fn or<T>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> T {
+        self.optional(key, read).unwrap_or(default)
+    }
+
+    /// A key without which nothing works; its absence is a fault, and the
+    /// value then only a stand-in.
+    pub fn required<T: Default>(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> T {
+        let faults = self.findings.problems.len();
+        match self.optional(key, read) {
+            Some(value) => value,
+            None => {
+                if self.findings.problems.len() == faults {
+                    let line = self.entry(key).map(|node| node.line);
+                    let line = line.or_else(|| self.node.map(|node| node.line));
+                    self.fault(
+                        line,
+                        key,
+                        format!("is required, for example `{key}: {example}`"),
+                    );
+                }
+                T::default()
+            }
+        }
+    }
+
+    /// Whether the section's `enabled` is true. Once it is found false, what
+    /// can't be resolved in the section no longer matters.
+    pub fn enabled(&mut self, key: &'static str) -> bool {
+        let enabled = self.or(key, false, truth);
+        self.off = !enabled;
+        enabled
+    }
+
+    /// A required key if the section is enabled, else one that may be absent.
+    pub fn required_if<T: Default>(
+        &mut self,
+        enabled: bool,
+        key: &'static str,
+        example: &str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> T {
+        if enabled {
+            self.required(key, example, read)
+        } else {
+            self.optional(key, read).unwrap_or_default()
+        }
+    }
+
+    /// Whether the key stands in the file, even as `null`.
+    pub fn has(&mut self, key: &'static str) -> bool {
+        self.asked.push(key);
+        self.entry(key).is_some()
+    }
+
+    /// Whether the key stands in the file as `null`.
+    pub fn is_null(&self, key: &str) -> bool {
+        self.entry(key)
+            .is_some_and(|node| node.value == Value::Null)
+    }
+
+    /// The keys that hold sections of their own and are read elsewhere.
+    pub fn also(&mut self, keys: &[&'static str]) {
+        self.asked.extend(keys);
+    }
+
+    /// A deprecated or doubtful use.
+    pub fn warn(&mut self, key: &str, text: &str) {
+        let path = join(self.path, key);
+        let line = self.entry(key).map_or(1, |node| node.line);
+        self.findings
+            .warnings
+            .push(format!("line {line}: {path}: {text}"));
+    }
+
+    /// Warns about every key that nothing asked for.
+    pub fn finish(self) {
+        let Some(node) = self.node else { return };
+        for entry in node.value.entries() {
+            let path = join(self.path, &entry.key);
+            let known = self.asked.contains(&entry.key.as_str());
+            if known || self.referenced.contains(&path) {
+                continue;
+            }
+            let hint = nearest(&entry.key, self.asked.iter().copied())
+                .map(|near| format!(": did you mean `{near}`?"))
+                .unwrap_or_else(|| ": it has no effect".into());
+            self.findings.warnings.push(format!(
+                "line {}: {path}: there is no such setting{hint}",
+                entry.line
+            ));
+        }
+    }
+
+    fn entry(&self, key: &str) -> Option<&'a Node> {
+        let entries = self.node?.value.entries();
+        let entry = entries.iter().find(|entry| entry.key == key)?;
+        Some(&entry.node)
+    }
+
+    fn text_of(&mut self, key: &'static str) -> Option<(usize, String)> {
+        self.asked.push(key);
+        let node = self.entry(key)?;
+        match &node.value {
+            Value::Null => None,
+            Value::Scalar(text) if text.is_empty() => None,
+            Value::Scalar(text) => Some((node.line, text.clone())),
+            Value::Unresolved(_) if self.off => None,
+            Value::Unresolved(problem) => {
+                self.fault(Some(node.line), key, problem.clone());
+                None
+            }
+            Value::List(_) => {
+                self.fault(Some(node.line), key, "expected one value, found a list");
+                None
+            }
+            Value::Section(_) => {
+                self.fault(Some(node.line), key, "expected one value, found a section");
+                None
+            }
+        }
+    }
+
+    fn fault(&mut self, line: Option<usize>, key: &str, problem: impl Into<String>) {
+        self.findings.problems.push(Problem {
+            line,
+            key: join(self.path, key),
+            problem: problem.into(),
+        });
+    }
+}
+
+/// Any text, as it is.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "one signature for all the readers"
+)]
+pub(super) fn text(value: &str) -> Result<String, String> {
+    Ok(value.to_owned())
+}
+
+/// Names separated by commas.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "one signature for all the readers"
+)]
+pub(super) fn names(value: &str) -> Result<Vec<String>, String> {
+    Ok(value
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect())
+}
+
+/// `true` and `false`, and what YAML 1.1 takes for them.
+pub(super) fn truth(value: &str) -> Result<bool, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" => Ok(true),
+        "false" | "no" | "off" => Ok(false),
+        _ => Err(format!("expected true or false, found `{value}`")),
+    }
+}
+
+/// A whole number within a range.
+pub(super) fn whole<T>(range: RangeInclusive<T>) -> impl FnOnce(&str) -> Result<T, String>
+where
+    T: FromStr + PartialOrd + Display,
+{
+    move |value| match value.parse::<T>() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(format!(
+            "expected a whole number from {} to {}, found `{value}`",
+            range.start(),
+            range.end()
+        )),
+    }
+}
+
+/// A time in seconds, with or without a fraction, within a range.
+pub(super) fn seconds(range: RangeInclusive<f64>) -> impl FnOnce(&str) -> Result<Duration, String> {
+    move |value| {
+        value
+            .parse::<f64>()
+            .ok()
+            .filter(|number| range.contains(number))
+            .and_then(|number| Duration::try_from_secs_f64(number).ok())
+            .ok_or_else(|| {
+                format!(
+                    "expected seconds from {} to {} (such as 3 or 0.5), found `{value}`",
+                    range.start(),
+                    range.end()
+                )
+            })
+    }
+}
+
+/// A path, made absolute against the current directory.
+pub(super) fn path(value: &str) -> Result<PathBuf, String> {
+    std::path::absolute(value)
+        .map_err(|error| format!("`{value}` can't be made an absolute path: {error}"))
+}
+
+/// A level by Python's names, which existing files use.
+pub(super) fn level(value: &str) -> Result<log::LevelFilter, String> {
+    match value.to_ascii_uppercase().as_str() {
+        "DEBUG" => Ok(log::LevelFilter::Debug),
+        "INFO" => Ok(log::LevelFilter::Info),
+        "WARNING" | "WARN" => Ok(log::LevelFilter::Warn),
+        "ERROR" | "CRITICAL" => Ok(log::LevelFilter::Error),
+        _ => Err(format!(
+            "expected DEBUG, INFO, WARNING, ERROR or CRITICAL, found `{value}`"
+        )),
+    }
+}

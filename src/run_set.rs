@@ -1,0 +1,213 @@
+//! Sets of run numbers, kept and written as ranges.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use crate::run::Run;
+
+/// A set of runs as ascending ranges that neither overlap nor touch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunSet {
+    ranges: Vec<(u64, u64)>,
+}
+
+impl RunSet {
+    /// Reads `12500-12600,12700`: run numbers and ranges of them, in any
+    /// order, separated by commas; blanks around them do no harm.
+    ///
+    /// # Errors
+    /// What is wrong and what would be right, as one sentence.
+    pub fn parse(text: &str) -> Result<RunSet, String> {
+        let mut ranges = Vec::new();
+        for part in text.split(',') {
+            let part = part.trim();
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let number = |text: &str| Run::parse(text.trim());
+            let (Some(first), Some(last)) = (number(first), number(last)) else {
+                return Err(format!(
+                    "`{part}` is neither a run number nor a range such as 12500-12600"
+                ));
+            };
+            if first > last {
+                return Err(format!(
+                    "`{part}` runs backwards: write it as {last}-{first}"
+                ));
+            }
+            ranges.push((first.0, last.0));
+        }
+        Ok(RunSet::from_ranges(ranges))
+    }
+
+    fn from_ranges(mut ranges: Vec<(u64, u64)>) -> RunSet {
+        if !ranges.is_sorted() {
+            ranges.sort_unstable();
+        }
+        let mut merged: Vec<(u64, u64)> = Vec::new();
+        for (first, last) in ranges {
+            match merged.last_mut() {
+                Some(before) if first <= before.1.saturating_add(1) => {
+                    before.1 = before.1.max(last);
+                }
+                _ => merged.push((first, last)),
+            }
+        }
+        RunSet { ranges: merged }
+    }
+
+    /// Whether the run is in the set.
+    #[must_use]
+    pub fn contains(&self, run: Run) -> bool {
+        let after = self.ranges.partition_point(|(first, _)| *first <= run.0);
+        after > 0 && run.0 <= self.ranges[after - 1].1
+    }
+
+    /// Whether the set has no run.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// How many runs are in the set.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.ranges
+            .iter()
+            .map(|(first, last)| (last - first).saturating_add(1))
+            .fold(0, u64::saturating_add)
+    }
+
+    /// The lowest run.
+    #[must_use]
+    pub fn first(&self) -> Option<Run> {
+        self.ranges.first().map(|(first, _)| Run(*first))
+    }
+
+    /// The highest run.
+    #[must_use]
+    pub fn last(&self) -> Option<Run> {
+        self.ranges.last().map(|(_, last)| Run(*last))
+    }
+
+    /// The ranges, ascending.
+    pub fn ranges(&self) -> impl Iterator<Item = RangeInclusive<Run>> + '_ {
+        self.ranges
+            .iter()
+            .map(|(first, last)| Run(*first)..=Run(*last))
+    }
+
+    /// Every run, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = Run> + '_ {
+        self.ranges
+            .iter()
+            .flat_map(|(first, last)| (*first..=*last).map(Run))
+    }
+
+    /// The numbers between the lowest and the highest run that are not in the set.
+    #[must_use]
+    pub fn gaps(&self) -> RunSet {
+        RunSet {
+            ranges: self
+                .ranges
+                .windows(2)
+                .map(|pair| (pair[0].1 + 1, pair[1].0 - 1))
+                .collect(),
+        }
+    }
+}
+
+/// Linear for runs that come in ascending order, in which databases and
+/// directories are read.
+impl FromIterator<Run> for RunSet {
+    fn from_iter<I: IntoIterator<Item = Run>>(runs: I) -> RunSet {
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for Run(run) in runs {
+            match ranges.last_mut() {
+                Some((first, last)) if *first <= run && run <= last.saturating_add(1) => {
+                    *last = run.max(*last);
+                }
+                _ => ranges.push((run, run)),
+            }
+        }
+        RunSet::from_ranges(ranges)
+    }
+}
+
+/// `12000-12100, 12102-12522`; nothing for the empty set.
+impl fmt::Display for RunSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (first, last)) in self.ranges.iter().enumerate() {
+            if index > 0 {
+                f.write_str(", ")?;
+            }
+            if first == last {
+                write!(f, "{first}")?;
+            } else {
+                write!(f, "{first}-{last}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn reads_and_writes_ranges() {
+        for (text, shown, len) in [
+            ("12500", "12500", 1),
+            ("12500-12600,12700", "12500-12600, 12700", 102),
+            (" 5 , 1 - 3 ", "1-3, 5", 4),
+            ("3,2,1", "1-3", 3),
+            ("1-10,5-20,20-21", "1-21", 21),
+            ("1-2,3-4", "1-4", 4),
+            ("18446744073709551615", "18446744073709551615", 1),
+            ("0-18446744073709551615", "0-18446744073709551615", u64::MAX),
+        ] {
+            let set = RunSet::parse(text).unwrap();
+            assert_eq!(set.to_string(), shown, "{text}");
+            assert_eq!(set.len(), len, "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_range() {
+        for text in ["", ",", "1,", "1-", "-1", "1-2-3", "a", "1..3", "+1", "2-1"] {
+            assert!(RunSet::parse(text).is_err(), "{text}");
+        }
+        assert!(RunSet::parse("9-7").unwrap_err().contains("7-9"));
+    }
+
+    #[test]
+    fn gaps_lie_inside() {
+        let set = RunSet::parse("12000-12100,12102-12498").unwrap();
+        assert_eq!(set.gaps().to_string(), "12101");
+        assert_eq!(
+            (set.first(), set.last()),
+            (Some(Run(12000)), Some(Run(12498)))
+        );
+        assert!(RunSet::default().gaps().is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_set(runs in prop::collection::vec(0_u64..60, 0..40)) {
+            let expected: BTreeSet<Run> = runs.iter().copied().map(Run).collect();
+            let set: RunSet = runs.iter().copied().map(Run).collect();
+            prop_assert_eq!(set.iter().collect::<BTreeSet<_>>(), expected.clone());
+            prop_assert_eq!(set.len(), expected.len() as u64);
+            for run in (0..60).map(Run) {
+                prop_assert_eq!(set.contains(run), expected.contains(&run));
+            }
+            if !set.is_empty() {
+                prop_assert_eq!(&RunSet::parse(&set.to_string()).unwrap(), &set);
+                let (first, last) = (set.first().unwrap().0, set.last().unwrap().0);
+                prop_assert_eq!(set.len() + set.gaps().len(), last - first + 1);
+            }
+            prop_assert_eq!(expected.into_iter().collect::<RunSet>(), set);
+        }
+    }
+}

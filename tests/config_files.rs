@@ -1,0 +1,435 @@
+//! Whole configuration files: what they mean, what is refused and how.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use run_record_archiver::config::{Config, FHICLIZE_NAMES};
+use run_record_archiver::error::{Error, Result};
+use secrecy::ExposeSecret;
+
+/// The keys without which nothing works, and nothing else.
+const MINIMAL: &str = "\
+app:
+  work_dir: /w
+source_files:
+  run_records_dir: /r
+artdaq_db:
+  fcl_conf_dir: /c
+  database_uri: filesystemdb:///db
+ucon_db:
+  server_url: https://ucondb.example.com:9443/x/app
+  folder_name: f
+  object_name: o
+";
+
+/// Every key of the existing files, in their style.
+const FULL: &str = r##"
+app:
+    work_dir: "${WORK_DIR:-/tmp/archiver}"
+    import_state_file: "${work_dir}/i.json"
+    import_failure_log: "${work_dir}/i.log"
+    migrate_state_file: "${work_dir}/m.json"
+    migrate_failure_log: "${work_dir}/m.log"
+    lock_file: "${work_dir}/.lock"
+    batch_size: 50              # a comment
+    parallel_workers: "${WORKERS:-8}"
+    run_process_retries: 0
+    retry_delay_seconds: 0.5
+    log_level: "debug"
+    log_file: null
+
+fhiclize_generate:
+    - ranks.txt
+    - RunHistory2
+    - RunHistory2
+
+app_fuzz:
+    random_skip_percent: 10
+    random_skip_retry: yes
+    random_error_percent: 100
+    random_error_retry: false
+
+source_files:
+    run_records_dir: "${RUN_RECORDS_DIR:-/daq/run_records}"
+
+artdaq_db:
+    fcl_conf_dir: "/conf"
+    database_uri: "mongodb://user:db-secret@h1,h2/archive?maxPoolSize=20"
+    use_tools: true
+    remote_host: artdaq-server.example.com
+
+ucon_db:
+    server_url: "${UCONDB_URL:-https://host.example.com:9443/x/app}"
+    folder_name: 007
+    object_name: 1.0
+    timeout_seconds: 60
+    writer_user: "${UCONDB_USER:-writer}"
+    writer_password: "${UCONDB_PASSWORD}"
+    ca_file: /etc/ca.pem
+    verify_tls: false
+
+reporting:
+    email:
+        enabled: true
+        recipient_email: "a@example.com, b@example.com"
+        sender_email: "archiver@example.com"
+        smtp_host: "smtp.example.com"
+        smtp_port: 587
+        smtp_use_tls: true
+        smtp_user: me
+        smtp_password: 00123
+    slack:
+        enabled: true
+        bot_token: "xoxb-slack-secret"
+        channel: "#alerts"
+        mention_users: "U1,U2"
+
+carbon:
+    enabled: true
+    host: "carbon.example.com"
+    port: 2004
+    metric_prefix: "${EXPERIMENT_NAME:-demo}.run_archiver.dev"
+"##;
+
+fn environment(name: &str) -> Option<OsString> {
+    match name {
+        "UCONDB_PASSWORD" => Some("p$${x}".into()),
+        "EXPERIMENT_NAME" => Some("icarus".into()),
+        _ => None,
+    }
+}
+
+fn parse(text: &str) -> Result<Config> {
+    Config::parse(Path::new("config.yaml"), text, &environment)
+}
+
+/// `MINIMAL` with one line replaced, or lines added where `from` is empty.
+fn with(from: &str, to: &str) -> String {
+    assert!(from.is_empty() || MINIMAL.contains(from));
+    if from.is_empty() {
+        format!("{MINIMAL}{to}")
+    } else {
+        MINIMAL.replace(from, to)
+    }
+}
+
+#[test]
+fn a_full_file_is_read_as_it_stands() {
+    let config = parse(FULL).unwrap();
+    assert_eq!(config.warnings, [""; 0]);
+    let app = &config.app;
+    assert_eq!(app.work_dir, Path::new("/tmp/archiver"));
+    assert_eq!(app.import_state_file, Path::new("/tmp/archiver/i.json"));
+    assert_eq!(app.migrate_failure_log, Path::new("/tmp/archiver/m.log"));
+    assert_eq!(app.lock_file, Path::new("/tmp/archiver/.lock"));
+    assert_eq!(app.log_file, None);
+    assert_eq!((app.batch_size, app.parallel_workers), (50, 8));
+    assert_eq!(app.attempts(), 1);
+    assert_eq!(app.retry_delay_seconds, Duration::from_millis(500));
+    assert_eq!(app.log_level, log::LevelFilter::Debug);
+    assert_eq!(config.fhiclize_generate, ["ranks", "RunHistory2"]);
+    assert_eq!(config.app_fuzz.random_error_percent, 100);
+    assert!(config.app_fuzz.random_skip_retry);
+    assert!(config.artdaq_db.use_tools);
+    let host = config.artdaq_db.remote_host.as_deref();
+    assert_eq!(host, Some("artdaq-server.example.com"));
+    let ucon = &config.ucon_db;
+    assert_eq!((&*ucon.folder_name, &*ucon.object_name), ("007", "1.0"));
+    assert_eq!(ucon.writer_password.expose_secret(), "p$${x}");
+    assert_eq!(ucon.ca_file.as_deref(), Some(Path::new("/etc/ca.pem")));
+    assert!(!ucon.verify_tls);
+    let email = &config.reporting.email;
+    assert_eq!(email.recipient_email, ["a@example.com", "b@example.com"]);
+    let password = email.smtp_password.as_ref().unwrap();
+    assert_eq!(password.expose_secret(), "00123");
+    assert_eq!(config.reporting.slack.mention_users, ["U1", "U2"]);
+    assert_eq!(config.carbon.metric_prefix, "icarus.run_archiver.dev");
+    assert_eq!(config.carbon.port, 2004);
+}
+
+#[test]
+fn a_minimal_file_gets_safe_defaults() {
+    let config = parse(MINIMAL).unwrap();
+    let app = &config.app;
+    assert_eq!(app.import_state_file, Path::new("/w/importer_state.json"));
+    assert_eq!(app.import_failure_log, Path::new("/w/import_failures.log"));
+    assert_eq!(app.migrate_state_file, Path::new("/w/migrator_state.json"));
+    assert_eq!(
+        app.migrate_failure_log,
+        Path::new("/w/migrate_failures.log")
+    );
+    assert_eq!(app.lock_file, Path::new("/w/.archiver.lock"));
+    assert_eq!(app.log_file.as_deref(), Some(Path::new("/w/archiver.log")));
+    assert_eq!((app.batch_size, app.parallel_workers), (5, 2));
+    assert_eq!(app.attempts(), 3);
+    assert_eq!(app.retry_delay_seconds, Duration::from_secs(3));
+    assert_eq!(app.log_level, log::LevelFilter::Info);
+    assert_eq!(config.fhiclize_generate, FHICLIZE_NAMES);
+    assert!(config.ucon_db.verify_tls);
+    assert!(!config.reporting.email.enabled);
+    assert!(!config.reporting.slack.enabled);
+    assert!(!config.carbon.enabled);
+}
+
+#[test]
+fn every_fault_names_file_line_and_key() {
+    for (text, place, part) in [
+        (
+            with("  work_dir: /w", "  batch_size: -1"),
+            "config.yaml:2: app.work_dir",
+            "is required",
+        ),
+        (
+            with("  work_dir: /w", "  work_dir:"),
+            "config.yaml:2: app.work_dir",
+            "is required",
+        ),
+        (
+            with("app:\n  work_dir: /w\n", ""),
+            "config.yaml: app.work_dir",
+            "is required",
+        ),
+        (
+            with("app:\n  work_dir: /w", "app: text"),
+            "config.yaml:1: app",
+            "expected a section",
+        ),
+        (
+            with("/w", "/w\n  batch_size: -1"),
+            "config.yaml:3: app.batch_size",
+            "found `-1`",
+        ),
+        (
+            with("/w", "/w\n  batch_size: 5-10"),
+            "config.yaml:3: app.batch_size",
+            "whole number",
+        ),
+        (
+            with("/w", "/w\n  parallel_workers: 0"),
+            "config.yaml:3: app.parallel_workers",
+            "from 1 to",
+        ),
+        (
+            with("/w", "/w\n  parallel_workers: [2]"),
+            "config.yaml:3: app.parallel_workers",
+            "found a list",
+        ),
+        (
+            with("/w", "/w\n  retry_delay_seconds: nan"),
+            "config.yaml:3: app.retry_delay_seconds",
+            "seconds",
+        ),
+        (
+            with("/w", "/w\n  retry_delay_seconds: -1"),
+            "config.yaml:3: app.retry_delay_seconds",
+            "seconds",
+        ),
+        (
+            with("/w", "/w\n  log_level: LOUD"),
+            "config.yaml:3: app.log_level",
+            "DEBUG, INFO",
+        ),
+        (
+            with("/w", "/w\n  lock_file: /x/"),
+            "config.yaml:3: app.lock_file",
+            "expected a file",
+        ),
+        (
+            with("/w", "${NOT_SET}"),
+            "config.yaml:2: app.work_dir",
+            "no environment variable",
+        ),
+        (
+            with("/w", "${work_dir}/x"),
+            "config.yaml:2: app.work_dir",
+            "circular",
+        ),
+        (
+            with("/w", "\"${WORK\""),
+            "config.yaml:2: app.work_dir",
+            "without its `}`",
+        ),
+        (with("/w", "/w\n  work_dir: /x"), "config.yaml:3", "twice"),
+        (
+            with("filesystemdb:///db", "filesystemdb://db"),
+            "config.yaml:7: artdaq_db.database_uri",
+            "filesystemdb:///absolute",
+        ),
+        (
+            with("https://", "ftp://"),
+            "config.yaml:9: ucon_db.server_url",
+            "https://host:port",
+        ),
+        (
+            with("https://ucondb.example.com:9443", "https://:99999"),
+            "config.yaml:9: ucon_db.server_url",
+            "expected https",
+        ),
+        (
+            with("", "fhiclize_generate: boot\n"),
+            "config.yaml:12: fhiclize_generate",
+            "expected a list",
+        ),
+        (
+            with("", "fhiclize_generate:\n- rank\n"),
+            "config.yaml:13: fhiclize_generate",
+            "did you mean `ranks`?",
+        ),
+        (
+            with("", "app_fuzz: {random_skip_percent: 101}\n"),
+            "config.yaml:12: app_fuzz.random_skip_percent",
+            "0 to 100",
+        ),
+        (
+            with("", "carbon: {enabled: maybe}\n"),
+            "config.yaml:12: carbon.enabled",
+            "true or false",
+        ),
+        (
+            with("", "carbon: {enabled: true, host: h}\n"),
+            "config.yaml:12: carbon.metric_prefix",
+            "is required",
+        ),
+        (
+            with("", "carbon: {port: 65536}\n"),
+            "config.yaml:12: carbon.port",
+            "1 to 65535",
+        ),
+        (
+            with(
+                "",
+                "reporting:\n  slack:\n    enabled: true\n    bot_token: ${T}\n    channel: c\n",
+            ),
+            "config.yaml:15: reporting.slack.bot_token",
+            "${T}",
+        ),
+        (
+            with("", "reporting:\n  email:\n    enabled: true\n"),
+            "config.yaml:14: reporting.email.recipient_email",
+            "is required",
+        ),
+        (
+            with("", "reporting:\n  email:\n    sender_email: me\n"),
+            "config.yaml:14: reporting.email.sender_email",
+            "mail address",
+        ),
+    ] {
+        let Err(error) = parse(&text) else {
+            panic!("accepted:\n{text}")
+        };
+        assert!(matches!(error, Error::Config { .. }));
+        let message = error.to_string();
+        let line = message
+            .lines()
+            .find(|line| line.starts_with(&format!("{place}: ")));
+        assert!(
+            line.is_some_and(|line| line.contains(part)),
+            "{place} {part}\n{message}"
+        );
+    }
+}
+
+#[test]
+fn all_faults_are_listed_in_the_order_of_the_file() {
+    let text = with("/w", "/w\n  batch_size: x").replace("  folder_name: f\n", "");
+    let message = parse(&text).unwrap_err().to_string();
+    let lines: Vec<_> = message.lines().collect();
+    assert_eq!(lines.len(), 2, "{message}");
+    assert!(lines[0].starts_with("config.yaml:3: app.batch_size: "));
+    assert!(lines[1].starts_with("config.yaml:10: ucon_db.folder_name: is required"));
+}
+
+#[test]
+fn unknown_keys_are_warnings_with_the_nearest_name() {
+    let text = with("/w", "/w\n  batchsize: 5\n  colour: red") + "carbn: {enabled: true}\n";
+    let warnings = parse(&text).unwrap().warnings;
+    assert_eq!(
+        warnings,
+        [
+            "config.yaml: line 3: app.batchsize: there is no such setting: did you mean `batch_size`?",
+            "config.yaml: line 4: app.colour: there is no such setting: it has no effect",
+            "config.yaml: line 14: carbn: there is no such setting: did you mean `carbon`?",
+        ]
+    );
+}
+
+#[test]
+fn keys_that_others_refer_to_are_variables_of_the_file() {
+    let text = format!("base: /data\n{}", with("/w", "${base}/w"));
+    let config = parse(&text).unwrap();
+    assert_eq!(config.app.work_dir, Path::new("/data/w"));
+    assert_eq!(config.warnings, [""; 0]);
+}
+
+#[test]
+fn relative_paths_start_at_the_current_directory() {
+    let here = std::env::current_dir().unwrap();
+    let text = with("/w", "work\n  lock_file: ${work_dir}/l\n  log_file: my.log");
+    let app = parse(&text).unwrap().app;
+    assert_eq!(app.work_dir, here.join("work"));
+    assert_eq!(app.lock_file, here.join("work/l"));
+    assert_eq!(app.log_file, Some(here.join("work/my.log")));
+}
+
+#[test]
+fn what_is_switched_off_needs_no_variables() {
+    let off = "reporting:\n  slack: {enabled: false, bot_token: \"${NOT_SET}\"}\n";
+    parse(&with("", off)).unwrap();
+    let on = off.replace("false", "true");
+    assert!(parse(&with("", &on)).is_err());
+}
+
+#[test]
+fn older_mail_settings_still_work() {
+    let text = with(
+        "",
+        "reporting:\n  send_email_on_error: true\n  recipient_email: a@b\n  sender_email: c@d\n  smtp_host: h\n",
+    );
+    let config = parse(&text).unwrap();
+    let email = &config.reporting.email;
+    assert!(email.enabled && email.smtp_use_tls);
+    assert_eq!((email.smtp_port, &*email.smtp_host), (587, "h"));
+    assert_eq!(config.warnings.len(), 1);
+    assert!(config.warnings[0].contains("deprecated"));
+}
+
+#[test]
+fn fhiclize_generate_as_a_section_or_empty() {
+    for (text, expected) in [
+        ("fhiclize_generate: {files: [boot.txt]}\n", &["boot"][..]),
+        ("fhiclize_generate: []\n", &[]),
+        ("fhiclize_generate:\n", &FHICLIZE_NAMES),
+    ] {
+        assert_eq!(parse(&with("", text)).unwrap().fhiclize_generate, expected);
+    }
+}
+
+#[test]
+fn secrets_show_nowhere() {
+    let config = parse(FULL).unwrap();
+    let shown = format!("{config:?} {config:#?} {:?}", config.notes);
+    for secret in ["db-secret", "p$${x}", "slack-secret", "00123"] {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+    let wrong = FULL
+        .replace("mongodb://", "mongo://")
+        .replace("enabled: true", "enabled: x");
+    let message = parse(&wrong).unwrap_err().to_string();
+    assert!(!message.contains("secret"), "{message}");
+}
+
+#[test]
+fn files_that_can_not_be_read_give_one_clear_message() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("c.yaml");
+    let message = |path: &Path| Config::load(path).unwrap_err().to_string();
+    assert!(message(&file).contains("can't be read: No such file"));
+    assert!(message(directory.path()).contains("Is a directory"));
+    std::fs::write(&file, b"app:\n  work_dir: /\xff\n").unwrap();
+    assert!(message(&file).contains("c.yaml:2: not UTF-8"));
+    std::fs::write(&file, "").unwrap();
+    assert!(message(&file).contains("empty"));
+    std::fs::write(&file, MINIMAL).unwrap();
+    assert_eq!(Config::load(&file).unwrap().file, file);
+}
