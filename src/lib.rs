@@ -8,4 +8,5 @@ pub mod artdaqdb;
 pub mod error;
 pub mod fhicl;
 pub mod run;
+pub mod run_record;
 pub mod ucondb;
