@@ -8,7 +8,11 @@ use run_record_archiver::run::Run;
 use run_record_archiver::run_record::convert;
 
 /// Where ours differs although the reference is FHiCL, and why.
-const DIFFERENT: [(&str, &str); 2] = [
+const DIFFERENT: [(&str, &str); 3] = [
+    (
+        "boot__27",
+        "the reference drops the port of a Dispatcher whose host and label are commented out",
+    ),
     (
         "settings__02",
         "the reference takes `false #true` for a string: the comment becomes part of the value",
@@ -87,7 +91,9 @@ fn what_the_reference_gets_right_is_the_same_byte_for_byte() {
         let listed = DIFFERENT.iter().find(|(listed, _)| *listed == name);
         match (ours == output, listed) {
             (true, Some((_, reason))) => {
-                different.push(format!("{name} is the same, but listed as different: {reason}"));
+                different.push(format!(
+                    "{name} is the same, but listed as different: {reason}"
+                ));
             }
             (false, None) => {
                 let (line, (ours, reference)) = ours
@@ -106,4 +112,79 @@ fn what_the_reference_gets_right_is_the_same_byte_for_byte() {
         }
     }
     assert!(different.is_empty(), "{}", different.join("\n"));
+}
+
+/// What ours makes of the inputs that the reference makes no FHiCL of: the
+/// lines that differ from the reference, as (reference, ours).
+fn changed_lines(name: &str) -> Vec<(String, String)> {
+    let Some((_, input, reference)) = golden().into_iter().find(|golden| golden.0 == name) else {
+        return Vec::new();
+    };
+    let ours = convert(name, &input);
+    assert_eq!(
+        ours.lines().count(),
+        reference.lines().count(),
+        "{name}: {ours}"
+    );
+    reference
+        .lines()
+        .zip(ours.lines())
+        .filter(|(reference, ours)| reference != ours)
+        .map(|(reference, ours)| (reference.to_string(), ours.to_string()))
+        .collect()
+}
+
+#[test]
+fn a_space_separated_list_becomes_a_sequence() {
+    for name in ["03", "07", "19", "31"] {
+        for (reference, ours) in changed_lines(&format!("settings__{name}.invalid")) {
+            assert!(reference.starts_with("package_hashes_to_save: [ artdaq artdaq_core"));
+            let words = |text: &str| -> Vec<String> {
+                text.split([' ', ','])
+                    .filter(|word| !word.is_empty())
+                    .map(str::to_string)
+                    .collect()
+            };
+            assert_eq!(words(&reference), words(&ours));
+            assert!(ours.starts_with("package_hashes_to_save: [ artdaq, artdaq_core, "));
+        }
+    }
+}
+
+#[test]
+fn lists_of_a_boot_txt_that_is_fhicl_stay_lists() {
+    let changed = changed_lines("boot__31.invalid");
+    for (reference, ours) in &changed {
+        let (key, value) = reference.split_once(": ").expect("a key");
+        assert!(matches!(key, "label" | "host"), "{reference}");
+        assert_eq!(*ours, format!("{key}: {}", &value[1..value.len() - 1]));
+    }
+    assert!(changed.is_empty() || changed.len() == 2);
+}
+
+#[test]
+fn a_board_reader_whose_name_is_no_fhicl_name_keeps_it_in_a_comment() {
+    let Some((name, input, reference)) = golden()
+        .into_iter()
+        .find(|golden| golden.0 == "known_boardreaders_list__26.invalid")
+    else {
+        return;
+    };
+    let (odd, good) = ("icarus-crt01-3: [", "# icarus-crt01-3\nicarus_crt01_3: [");
+    assert_eq!(convert(&name, &input), reference.replace(odd, good));
+}
+
+#[test]
+fn a_list_of_board_readers_that_is_fhicl_stays_what_it_is() {
+    let Some((name, input, _)) = golden()
+        .into_iter()
+        .find(|golden| golden.0 == "known_boardreaders_list__31.invalid")
+    else {
+        return;
+    };
+    let lines: String = input
+        .lines()
+        .map(|line| format!("{}\n", line.trim()))
+        .collect();
+    assert_eq!(convert(&name, &input), lines);
 }
