@@ -165,7 +165,10 @@ impl<'a> Cursor<'a> {
 
     /// Takes letters, digits and `_`, if a name begins here.
     pub(super) fn word(&mut self) -> Option<&'a str> {
-        if !self.peek().is_some_and(|b| is_word(b) && !b.is_ascii_digit()) {
+        if !self
+            .peek()
+            .is_some_and(|b| is_word(b) && !b.is_ascii_digit())
+        {
             return None;
         }
         let end = self.run(self.at, is_word);

@@ -153,7 +153,9 @@ impl<'a> Parser<'a> {
         let start = self.cursor.at;
         self.cursor.at += "@table::".len();
         if self.cursor.word().is_none() {
-            return Err(self.cursor.error("the name of a table right after `@table::`"));
+            return Err(self
+                .cursor
+                .error("the name of a table right after `@table::`"));
         }
         while self.part_of_name()? {}
         Ok(Entry::Splice {
@@ -381,7 +383,11 @@ fn without_blanks(name: &str) -> String {
 fn protect(value: &mut Value, protection: Protection) -> std::result::Result<(), ()> {
     if value.protection != Protection::None {
         // What is in it has this protection or a stronger one already.
-        return if value.protection < protection { Err(()) } else { Ok(()) };
+        return if value.protection < protection {
+            Err(())
+        } else {
+            Ok(())
+        };
     }
     value.protection = protection;
     match &mut value.content {

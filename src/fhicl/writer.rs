@@ -30,7 +30,11 @@ impl Writer<'_> {
         for entry in &self.document.prolog {
             let outside = matches!(entry, Entry::Include { outside: true, .. });
             if open == outside {
-                self.out.push_str(if open { "\nEND_PROLOG\n" } else { "BEGIN_PROLOG\n" });
+                self.out.push_str(if open {
+                    "\nEND_PROLOG\n"
+                } else {
+                    "BEGIN_PROLOG\n"
+                });
                 open = !open;
             }
             self.entry(entry);
