@@ -1,6 +1,8 @@
 //! artdaqDB: where a run's configuration lives as documents, one for each
 //! .fcl file.
 
+pub mod document;
+
 use std::collections::BTreeMap;
 
 use crate::error::Result;
