@@ -1,8 +1,12 @@
 //! artdaqDB: where a run's configuration lives as documents, one for each
 //! .fcl file.
 
+<<<<<<< HEAD
 pub mod filesystem;
 pub mod index;
+=======
+pub mod document;
+>>>>>>> convert
 
 use std::collections::BTreeMap;
 

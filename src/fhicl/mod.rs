@@ -1,11 +1,17 @@
-//! FHiCL, the Fermilab Hierarchical Configuration Language.
+//! FHiCL, the Fermilab Hierarchical Configuration Language, in the form in
+//! which artdaqDB stores it: references and `#include`s are kept, not resolved.
+//!
+//! [`parse`] reads a text into a [`Document`] that borrows from it, [`write()`]
+//! gives the text that artdaqDB gives back for that document. The grammar is
+//! that of fhicl-cpp 4.18; `docs/fhicl.md` tells what is kept and what is not.
 
-/// Where and why a text is not FHiCL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SyntaxError {}
-impl std::fmt::Display for SyntaxError {
-    fn fmt(&self, _f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        Ok(())
-    }
-}
-impl std::error::Error for SyntaxError {}
+mod error;
+mod lexer;
+mod parser;
+mod tree;
+mod writer;
+
+pub use error::SyntaxError;
+pub use parser::{MAX_DEPTH, parse};
+pub use tree::{AtomKind, Comment, Content, Document, Entry, Protection, Value};
+pub use writer::write;

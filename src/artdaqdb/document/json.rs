@@ -1,0 +1,264 @@
+//! JSON as artdaqDB's tools write it, without loss: keys keep their order and
+//! can repeat, strings can hold raw control characters.
+//!
+//! Reading takes no recursion, so that no document can exhaust the stack; the
+//! depth is limited all the same, as the tree is dropped and walked.
+
+use std::borrow::Cow;
+
+use super::DocumentError;
+
+/// How deep arrays and objects may lie in each other. A FHiCL value takes two
+/// levels of metadata.
+const MAX_DEPTH: usize = 1100;
+
+/// A JSON value.
+#[derive(Debug)]
+pub(super) enum Json<'a> {
+    Object(Vec<(Cow<'a, str>, Json<'a>)>),
+    Array(Vec<Json<'a>>),
+    String(Cow<'a, str>),
+    /// A number, `true`, `false` or `null`, as its token.
+    Token(&'a str),
+}
+
+impl<'a> Json<'a> {
+    /// The first member of that name.
+    pub(super) fn get(&self, name: &str) -> Option<&Json<'a>> {
+        match self {
+            Json::Object(members) => members
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value),
+            _ => None,
+        }
+    }
+
+    pub(super) fn str(&self) -> Option<&str> {
+        match self {
+            Json::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn array(&self) -> &[Json<'a>] {
+        match self {
+            Json::Array(values) => values,
+            _ => &[],
+        }
+    }
+}
+
+/// Reads a JSON text.
+pub(super) fn parse(text: &str) -> Result<Json<'_>, DocumentError> {
+    let mut reader = Reader { text, at: 0 };
+    let value = reader.document()?;
+    reader.skip();
+    if reader.at < text.len() {
+        return Err(reader.error("nothing after the document"));
+    }
+    Ok(value)
+}
+
+/// An array or object that is not at its end yet.
+enum Open<'a> {
+    Array(Vec<Json<'a>>),
+    /// The members so far, and the key of the one that comes.
+    Object(Vec<(Cow<'a, str>, Json<'a>)>, Cow<'a, str>),
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn document(&mut self) -> Result<Json<'a>, DocumentError> {
+        let mut open: Vec<Open> = Vec::new();
+        loop {
+            self.skip();
+            let mut value = match self.peek() {
+                Some(b'{') => {
+                    self.at += 1;
+                    self.skip();
+                    if self.take(b'}') {
+                        Json::Object(Vec::new())
+                    } else {
+                        let key = self.key()?;
+                        self.open(&mut open, Open::Object(Vec::new(), key))?;
+                        continue;
+                    }
+                }
+                Some(b'[') => {
+                    self.at += 1;
+                    self.skip();
+                    if self.take(b']') {
+                        Json::Array(Vec::new())
+                    } else {
+                        self.open(&mut open, Open::Array(Vec::new()))?;
+                        continue;
+                    }
+                }
+                Some(b'"') => Json::String(self.string()?),
+                _ => Json::Token(self.token()?),
+            };
+            // Puts the value where it belongs, and closes what it ends.
+            loop {
+                self.skip();
+                match open.pop() {
+                    None => return Ok(value),
+                    Some(Open::Array(mut values)) => {
+                        values.push(value);
+                        if self.take(b',') {
+                            open.push(Open::Array(values));
+                            break;
+                        }
+                        if !self.take(b']') {
+                            return Err(self.error("`,` or `]`"));
+                        }
+                        values.shrink_to_fit();
+                        value = Json::Array(values);
+                    }
+                    Some(Open::Object(mut members, key)) => {
+                        members.push((key, value));
+                        if self.take(b',') {
+                            self.skip();
+                            let key = self.key()?;
+                            open.push(Open::Object(members, key));
+                            break;
+                        }
+                        if !self.take(b'}') {
+                            return Err(self.error("`,` or `}`"));
+                        }
+                        members.shrink_to_fit();
+                        value = Json::Object(members);
+                    }
+                }
+            }
+        }
+    }
+
+    fn open(&self, open: &mut Vec<Open<'a>>, level: Open<'a>) -> Result<(), DocumentError> {
+        if open.len() == MAX_DEPTH {
+            return Err(self.error("fewer objects and arrays in each other"));
+        }
+        open.push(level);
+        Ok(())
+    }
+
+    fn key(&mut self) -> Result<Cow<'a, str>, DocumentError> {
+        if self.peek() != Some(b'"') {
+            return Err(self.error("a key in double quotes"));
+        }
+        let key = self.string()?;
+        self.skip();
+        if !self.take(b':') {
+            return Err(self.error("`:` after a key"));
+        }
+        Ok(key)
+    }
+
+    fn token(&mut self) -> Result<&'a str, DocumentError> {
+        let rest = &self.text[self.at..];
+        let length = rest
+            .find(|c: char| !(c.is_ascii_alphanumeric() || "+-.".contains(c)))
+            .unwrap_or(rest.len());
+        let token = &rest[..length];
+        let number = token.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+        if !number && !matches!(token, "true" | "false" | "null") {
+            return Err(self.error("a value"));
+        }
+        self.at += length;
+        Ok(token)
+    }
+
+    fn string(&mut self) -> Result<Cow<'a, str>, DocumentError> {
+        let start = self.at + 1;
+        let bytes = self.text.as_bytes();
+        let mut end = start;
+        let mut escapes = false;
+        loop {
+            match bytes.get(end) {
+                None => return Err(self.error("a closing `\"`")),
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    escapes = true;
+                    end += 2;
+                }
+                Some(_) => end += 1,
+            }
+        }
+        let raw = &self.text[start..end];
+        let value = if escapes {
+            Cow::Owned(self.unescape(raw)?)
+        } else {
+            Cow::Borrowed(raw)
+        };
+        self.at = end + 1;
+        Ok(value)
+    }
+
+    fn unescape(&self, raw: &str) -> Result<String, DocumentError> {
+        let mut out = String::with_capacity(raw.len());
+        let mut rest = raw;
+        while let Some(backslash) = rest.find('\\') {
+            out.push_str(&rest[..backslash]);
+            let mut chars = rest[backslash + 1..].chars();
+            let escape = chars.next();
+            out.push(match escape {
+                Some(c @ ('"' | '\\' | '/')) => c,
+                Some('b') => '\u{8}',
+                Some('f') => '\u{c}',
+                Some('n') => '\n',
+                Some('r') => '\r',
+                Some('t') => '\t',
+                Some('u') => unicode(&mut chars).ok_or_else(|| self.error("four hex digits"))?,
+                _ => return Err(self.error("a known escape in the string")),
+            });
+            rest = chars.as_str();
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let here = self.peek() == Some(byte);
+        self.at += usize::from(here);
+        here
+    }
+
+    fn skip(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\n' | b'\t' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn error(&self, expected: &'static str) -> DocumentError {
+        let before = &self.text.as_bytes()[..self.at.min(self.text.len())];
+        DocumentError::NotJson {
+            line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
+            expected,
+        }
+    }
+}
+
+/// Reads what follows `\u`: a character, or a pair of surrogates.
+fn unicode(chars: &mut std::str::Chars) -> Option<char> {
+    let high = four_digits(chars)?;
+    if !(0xd800..0xdc00).contains(&high) {
+        return char::from_u32(high);
+    }
+    if chars.next()? != '\\' || chars.next()? != 'u' {
+        return None;
+    }
+    let low = four_digits(chars)?.checked_sub(0xdc00)?;
+    char::from_u32(0x10000 + ((high - 0xd800) << 10) + low)
+}
+
+fn four_digits(chars: &mut std::str::Chars) -> Option<u32> {
+    (0..4).try_fold(0, |value, _| Some(value * 16 + chars.next()?.to_digit(16)?))
+}

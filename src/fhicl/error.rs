@@ -1,0 +1,148 @@
+//! Where and why a text is not FHiCL.
+
+use std::fmt;
+
+/// How much of a long line an error shows before and after its column.
+const BEFORE: usize = 60;
+const AFTER: usize = 40;
+
+/// Where and why a text is not FHiCL.
+///
+/// Printed, it is several lines: the place with what was expected and found,
+/// then the line itself with a caret below the column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyntaxError {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The column in characters, counted from 1.
+    pub column: usize,
+    /// What FHiCL has at this place.
+    pub expected: String,
+    /// What stands there.
+    pub found: String,
+    /// What to do about it, or nothing.
+    pub hint: &'static str,
+    /// The line, or, of a long line, the part around the column.
+    pub source_line: String,
+    /// The position of the column in `source_line`, in characters from 0.
+    caret: usize,
+}
+
+impl SyntaxError {
+    /// An error at the byte `at` of `text`, with what stands there.
+    pub(super) fn new(text: &str, at: usize, expected: impl Into<String>) -> Box<SyntaxError> {
+        Self::found(text, at, expected, token(&text[at..]))
+    }
+
+    /// An error at the byte `at` of `text`, with words of its own for what
+    /// stands there.
+    pub(super) fn found(
+        text: &str,
+        at: usize,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Box<SyntaxError> {
+        let mut line = 1;
+        let mut start = 0;
+        let bytes = text.as_bytes();
+        for (index, byte) in bytes[..at].iter().enumerate() {
+            let crlf = *byte == b'\r' && bytes.get(index + 1) == Some(&b'\n');
+            if (*byte == b'\n' || *byte == b'\r') && !crlf {
+                line += 1;
+                start = index + 1;
+            }
+        }
+        let end = text[at..]
+            .find(['\n', '\r'])
+            .map_or(text.len(), |length| at + length);
+        let before: Vec<char> = text[start..at].chars().collect();
+        let after: Vec<char> = text[at..end].chars().take(AFTER + 1).collect();
+        let cut_before = before.len().saturating_sub(BEFORE);
+        let mut source_line = String::new();
+        let mut caret = before.len() - cut_before;
+        if cut_before > 0 {
+            source_line.push_str("...");
+            caret += 3;
+        }
+        source_line.extend(before[cut_before..].iter().copied().map(printable));
+        source_line.extend(after.iter().take(AFTER).copied().map(printable));
+        if after.len() > AFTER {
+            source_line.push_str("...");
+        }
+        Box::new(SyntaxError {
+            line,
+            column: before.len() + 1,
+            expected: expected.into(),
+            found: found.into(),
+            hint: "",
+            source_line,
+            caret,
+        })
+    }
+
+    /// The same error with advice.
+    pub(super) fn hint(mut self: Box<Self>, hint: &'static str) -> Box<SyntaxError> {
+        self.hint = hint;
+        self
+    }
+}
+
+/// Keeps a terminal safe from what a broken file holds.
+fn printable(c: char) -> char {
+    if c == '\t' || !c.is_control() {
+        c
+    } else {
+        char::REPLACEMENT_CHARACTER
+    }
+}
+
+/// The word at the beginning of `rest`, for an error.
+fn token(rest: &str) -> String {
+    let Some(first) = rest.chars().next() else {
+        return "the end of the file".to_owned();
+    };
+    if first == '\n' || first == '\r' {
+        return "the end of the line".to_owned();
+    }
+    let alone = !first.is_alphanumeric() && !"_@+-.%$\\".contains(first);
+    let word: String = if alone {
+        first.to_string()
+    } else {
+        rest.chars()
+            .take_while(|c| !c.is_whitespace() && !",]})".contains(*c))
+            .take(40)
+            .collect()
+    };
+    if word.chars().any(char::is_control) {
+        return format!("the control character U+{:04X}", u32::from(first));
+    }
+    format!("`{}`", if word.is_empty() { " " } else { &word })
+}
+
+impl fmt::Display for SyntaxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "line {}, column {}: expected {}, found {}",
+            self.line, self.column, self.expected, self.found
+        )?;
+        if !self.hint.is_empty() {
+            write!(f, " ({})", self.hint)?;
+        }
+        let margin = " ".repeat(self.line.to_string().len());
+        // A tab above a tab keeps the caret in its place on every terminal.
+        let indent: String = self
+            .source_line
+            .chars()
+            .take(self.caret)
+            .map(|c| if c == '\t' { '\t' } else { ' ' })
+            .collect();
+        write!(
+            f,
+            "\n{} | {}\n{margin} | {indent}^",
+            self.line, self.source_line
+        )
+    }
+}
+
+impl std::error::Error for SyntaxError {}

@@ -1,0 +1,420 @@
+//! The tokens of FHiCL: blanks, comments, numbers, words and strings.
+//!
+//! The rules of where a token ends are those of fhicl-cpp's token parsers; they
+//! decide between a number, a word and an error.
+
+use std::borrow::Cow;
+
+use super::error::SyntaxError;
+use super::tree::{AtomKind, Comment};
+
+/// What the lexer and the parser give; boxed, so that a result stays small.
+pub(super) type Result<T> = std::result::Result<T, Box<SyntaxError>>;
+
+/// A position in the text.
+pub(super) struct Cursor<'a> {
+    pub(super) text: &'a str,
+    bytes: &'a [u8],
+    pub(super) at: usize,
+    /// The line of `at`, counted from 1. `\n`, `\r\n` and `\r` end a line.
+    pub(super) line: u32,
+    pub(super) comments: Vec<Comment<'a>>,
+    /// How many includes there were up to here. Those that are commented out
+    /// count: artdaqDB numbers them along with the others.
+    pub(super) includes: u32,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(text: &'a str) -> Cursor<'a> {
+        Cursor {
+            text,
+            bytes: text.as_bytes(),
+            at: 0,
+            line: 1,
+            comments: Vec::new(),
+            includes: 0,
+        }
+    }
+
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn byte(&self, at: usize) -> Option<u8> {
+        self.bytes.get(at).copied()
+    }
+
+    pub(super) fn starts_with(&self, word: &str) -> bool {
+        self.bytes[self.at..].starts_with(word.as_bytes())
+    }
+
+    pub(super) fn error(&self, expected: impl Into<String>) -> Box<SyntaxError> {
+        SyntaxError::new(self.text, self.at, expected)
+    }
+
+    /// Takes a byte if it stands here.
+    pub(super) fn take(&mut self, byte: u8) -> bool {
+        let here = self.peek() == Some(byte);
+        self.at += usize::from(here);
+        here
+    }
+
+    /// Skips white space and comments, up to a token or an `#include`.
+    pub(super) fn skip(&mut self) {
+        loop {
+            match self.peek() {
+                Some(b' ' | b'\t' | 0x0b | 0x0c) => self.at += 1,
+                Some(b'\n' | b'\r') => self.end_line(),
+                Some(b'#') if !self.at_include() => self.comment(),
+                Some(b'/') if self.byte(self.at + 1) == Some(b'/') => self.comment(),
+                _ => return,
+            }
+        }
+    }
+
+    /// Passes the line end that stands here.
+    fn end_line(&mut self) {
+        let crlf = self.bytes[self.at..].starts_with(b"\r\n");
+        self.at += if crlf { 2 } else { 1 };
+        self.line += 1;
+    }
+
+    /// The rest of the line from here.
+    fn rest_of_line(&self) -> &'a str {
+        let rest = &self.bytes[self.at..];
+        let length = rest
+            .iter()
+            .position(|byte| matches!(byte, b'\n' | b'\r'))
+            .unwrap_or(rest.len());
+        &self.text[self.at..self.at + length]
+    }
+
+    fn comment(&mut self) {
+        let comment = self.rest_of_line();
+        for (index, directive) in comment.match_indices("#include") {
+            let rest = &comment[index + directive.len()..];
+            let file = rest.trim_start();
+            if file.len() < rest.len() && file.starts_with(['"', '\'']) {
+                self.includes += 1;
+            }
+        }
+        self.comments.push(Comment {
+            line: self.line,
+            text: Cow::Borrowed(comment),
+        });
+        self.at += comment.len();
+    }
+
+    /// Whether an `#include` stands here: as the first on its line, and not
+    /// the beginning of a longer word.
+    pub(super) fn at_include(&self) -> bool {
+        const DIRECTIVE: &str = "#include";
+        self.starts_with(DIRECTIVE)
+            && matches!(
+                self.byte(self.at + DIRECTIVE.len()),
+                None | Some(b' ' | b'\t' | b'\n' | b'\r' | b'"' | b'\'')
+            )
+            && matches!(
+                self.bytes[..self.at]
+                    .iter()
+                    .rfind(|byte| !matches!(byte, b' ' | b'\t')),
+                None | Some(b'\n' | b'\r')
+            )
+    }
+
+    /// Reads the `#include` that stands here, to the end of its line, and
+    /// gives the file.
+    pub(super) fn include(&mut self) -> Result<&'a str> {
+        let line = self.rest_of_line();
+        self.comments.push(Comment {
+            line: self.line,
+            text: Cow::Borrowed(line),
+        });
+        let end = self.at + line.len();
+        self.at += "#include".len();
+        let word_end = self.at;
+        while matches!(self.peek(), Some(b' ' | b'\t')) {
+            self.at += 1;
+        }
+        let Some(quote @ (b'"' | b'\'')) = self.peek() else {
+            return Err(self
+                .error("the file to include, in quotes")
+                .hint("if this is a comment, put a blank after the `#`"));
+        };
+        if self.at == word_end {
+            return Err(self.error("a blank between `#include` and the file"));
+        }
+        let start = self.at + 1;
+        let length = self.text[start..end].find(['"', '\'', '\\']);
+        let Some(close) = length.map(|length| start + length) else {
+            return Err(self.error("a closing quote on the same line"));
+        };
+        self.at = close;
+        if self.bytes[close] != quote || close == start {
+            return Err(self.error("the name of the file, without quotes or backslashes in it"));
+        }
+        self.at += 1;
+        let rest = self.text[self.at..end].trim_start_matches([' ', '\t']);
+        if !(rest.is_empty() || rest.starts_with('#') || rest.starts_with("//")) {
+            self.at = end - rest.len();
+            return Err(self.error("the end of the line after `#include`"));
+        }
+        self.at = end;
+        Ok(&self.text[start..close])
+    }
+
+    /// Takes letters, digits and `_`, if a name begins here.
+    pub(super) fn word(&mut self) -> Option<&'a str> {
+        if !self
+            .peek()
+            .is_some_and(|b| is_word(b) && !b.is_ascii_digit())
+        {
+            return None;
+        }
+        let end = self.run(self.at, is_word);
+        let word = &self.text[self.at..end];
+        self.at = end;
+        Some(word)
+    }
+
+    /// Takes decimal digits, at least one.
+    pub(super) fn digits(&mut self) -> Option<&'a str> {
+        let end = self.run(self.at, |byte| byte.is_ascii_digit());
+        let digits = &self.text[self.at..end];
+        self.at = end;
+        (!digits.is_empty()).then_some(digits)
+    }
+
+    /// Where the bytes from `at` on cease to be of a class.
+    fn run(&self, at: usize, class: impl Fn(u8) -> bool) -> usize {
+        let rest = &self.bytes[at..];
+        at + rest
+            .iter()
+            .position(|byte| !class(*byte))
+            .unwrap_or(rest.len())
+    }
+
+    /// Whether a token ends at `at`: at a blank, or at one of `marks`.
+    fn ends(&self, at: usize, marks: &[u8]) -> bool {
+        self.byte(at)
+            .is_none_or(|b| b <= b' ' || b == 0x7f || marks.contains(&b))
+    }
+
+    /// Takes a number, if one stands here.
+    pub(super) fn number(&mut self) -> Option<&'a str> {
+        const MARKS: &[u8] = b"#/,]})";
+        let start = self.at;
+        let integer = self.run(start, |byte| byte.is_ascii_digit());
+        let end = if integer > start && self.ends(integer, MARKS) {
+            integer
+        } else {
+            let sign = usize::from(matches!(self.peek(), Some(b'+' | b'-')));
+            if self.bytes[start + sign..].starts_with(b"infinity")
+                && self.ends(start + sign + 8, b"),]}")
+            {
+                start + sign + 8
+            } else {
+                let class = match (self.peek(), self.byte(start + 1)) {
+                    (Some(b'0'), Some(b'x' | b'X')) => |b: u8| b.is_ascii_hexdigit(),
+                    (Some(b'0'), Some(b'b' | b'B')) => |b: u8| matches!(b, b'0' | b'1'),
+                    _ => return self.decimal(MARKS),
+                };
+                let end = self.run(start + 2, class);
+                if end == start + 2 || !self.ends(end, MARKS) {
+                    return None;
+                }
+                end
+            }
+        };
+        self.at = end;
+        Some(&self.text[start..end])
+    }
+
+    fn decimal(&mut self, marks: &[u8]) -> Option<&'a str> {
+        let start = self.at;
+        let end = self.run(start, |byte| {
+            matches!(byte, b'0'..=b'9' | b'.' | b'+' | b'-' | b'e' | b'E')
+        });
+        if !self.ends(end, marks) || !is_decimal(&self.bytes[start..end]) {
+            return None;
+        }
+        self.at = end;
+        Some(&self.text[start..end])
+    }
+
+    /// Reads a scalar that has no quotes and no parentheses.
+    pub(super) fn bare(&mut self) -> Result<(AtomKind, &'a str)> {
+        const WORD_MARKS: &[u8] = b"#/,]}.[:";
+        let start = self.at;
+        for (token, kind) in [
+            ("@nil", AtomKind::Nil),
+            ("true", AtomKind::Bool),
+            ("false", AtomKind::Bool),
+        ] {
+            if self.starts_with(token) && self.ends(start + token.len(), b",]}") {
+                self.at += token.len();
+                return Ok((kind, &self.text[start..self.at]));
+            }
+        }
+        if let Some(number) = self.number() {
+            return Ok((AtomKind::Number, number));
+        }
+        let end = self.run(start, is_word);
+        let digit = self.peek().is_some_and(|byte| byte.is_ascii_digit());
+        if end > start && self.ends(end, b"#/,]}") {
+            self.at = end;
+            return Ok((AtomKind::Unquoted, &self.text[start..end]));
+        }
+        if end > start && !digit && self.ends(end, WORD_MARKS) {
+            return Err(
+                SyntaxError::new(self.text, end, "white space after a bare word")
+                    .hint("put a string that is not one word in quotes"),
+            );
+        }
+        let mut end = self.run(start, is_reference);
+        if self.peek() == Some(b'@') {
+            end = self.indices(end);
+        }
+        if digit || end == start || !self.ends(end, WORD_MARKS) {
+            return Err(self.not_a_value());
+        }
+        self.at = end;
+        Ok((AtomKind::Unquoted, &self.text[start..end]))
+    }
+
+    /// Where a reference ends that may go on with indices: `[0].x[1]`.
+    fn indices(&self, mut end: usize) -> usize {
+        while self.byte(end) == Some(b'[') {
+            let close = self.run(end + 1, |byte| byte.is_ascii_digit());
+            if close == end + 1 || self.byte(close) != Some(b']') {
+                break;
+            }
+            end = self.run(close + 1, is_reference);
+        }
+        end
+    }
+
+    fn not_a_value(&self) -> Box<SyntaxError> {
+        let error = self.error("a value");
+        match self.peek() {
+            None | Some(b',' | b']' | b'}' | b')' | b':' | b'#') => error,
+            _ => error.hint("put a string that is not one word of letters, digits and _ in quotes"),
+        }
+    }
+
+    /// Reads a string in the quotes that stand here, and gives it without them.
+    pub(super) fn string(&mut self) -> Result<(AtomKind, Cow<'a, str>)> {
+        let open = self.at;
+        let double = self.peek() == Some(b'"');
+        let quote = if double { b'"' } else { b'\'' };
+        let mut escaped = false;
+        let mut carriage_return = false;
+        self.at += 1;
+        let line = self.line;
+        loop {
+            let Some(byte) = self.peek() else {
+                self.at = open;
+                return Err(self.unterminated(open, quote));
+            };
+            // A quote after a backslash never ends a string, not even where
+            // that backslash is itself escaped: so fhicl-cpp reads it.
+            if byte == quote && !(double && self.bytes[self.at - 1] == b'\\') {
+                break;
+            }
+            match byte {
+                b'\\' if double && !escaped => {
+                    escaped = true;
+                    self.at += 1;
+                    continue;
+                }
+                _ if escaped && !matches!(byte, b'"' | b'\'' | b'\\' | b'n' | b't') => {
+                    self.at -= 1;
+                    return Err(self
+                        .error(r#"one of the escapes \" \' \\ \n \t"#)
+                        .hint(r"write a backslash as `\\`, or put the string in single quotes"));
+                }
+                b'\n' | b'\r' => {
+                    carriage_return |= byte == b'\r';
+                    self.end_line();
+                }
+                b'\t' => self.at += 1,
+                0..=0x1f | 0x7f => {
+                    return Err(self.error("a printable character in the string"));
+                }
+                _ => self.at += 1,
+            }
+            escaped = false;
+        }
+        let content = &self.text[open + 1..self.at];
+        self.at += 1;
+        if !self.ends(self.at, b",]}") {
+            let error = self.error("white space, `,`, `]` or `}` after the string");
+            return Err(if double && content.contains("\\\\\"") {
+                error.hint(BACKSLASH_AT_END)
+            } else if self.line > line {
+                error.hint("the string begins on an earlier line: is its closing quote missing?")
+            } else {
+                error
+            });
+        }
+        let kind = if double {
+            AtomKind::DoubleQuoted
+        } else {
+            AtomKind::SingleQuoted
+        };
+        let content = if carriage_return {
+            Cow::Owned(content.replace("\r\n", "\n").replace('\r', "\n"))
+        } else {
+            Cow::Borrowed(content)
+        };
+        Ok((kind, content))
+    }
+
+    fn unterminated(&self, open: usize, quote: u8) -> Box<SyntaxError> {
+        let found = "a string that never ends";
+        let expected = format!("a closing `{}`", char::from(quote));
+        let error = SyntaxError::found(self.text, open, expected, found);
+        if quote == b'"' && self.rest_of_line().contains("\\\\\"") {
+            error.hint(BACKSLASH_AT_END)
+        } else {
+            error
+        }
+    }
+}
+
+const BACKSLASH_AT_END: &str =
+    r#"a string in double quotes can't end in a backslash: FHiCL takes `\"` for a quote in it"#;
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+fn is_reference(byte: u8) -> bool {
+    is_word(byte) || matches!(byte, b':' | b'.' | b'@')
+}
+
+/// Whether this is a sign, digits with a point among them, and an exponent.
+fn is_decimal(token: &[u8]) -> bool {
+    fn digits(rest: &mut &[u8]) -> usize {
+        let count = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        *rest = &rest[count..];
+        count
+    }
+    fn take(rest: &mut &[u8], bytes: &[u8]) -> bool {
+        let taken = rest.first().is_some_and(|byte| bytes.contains(byte));
+        *rest = &rest[usize::from(taken)..];
+        taken
+    }
+    let mut rest = token;
+    take(&mut rest, b"+-");
+    let mut mantissa = digits(&mut rest);
+    if take(&mut rest, b".") {
+        mantissa += digits(&mut rest);
+    }
+    let mut exponent = 1;
+    if take(&mut rest, b"eE") {
+        take(&mut rest, b"+-");
+        exponent = digits(&mut rest);
+    }
+    mantissa > 0 && exponent > 0 && rest.is_empty()
+}

@@ -1,0 +1,474 @@
+//! The grammar of FHiCL, by recursive descent.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use super::error::SyntaxError;
+use super::lexer::{Cursor, Result};
+use super::tree::{AtomKind, Content, Document, Entry, Protection, Value};
+
+/// How deep tables and sequences may lie in each other. Every real file stays
+/// far below; a stack of 2 MB holds several times as much.
+pub const MAX_DEPTH: usize = 500;
+
+/// Reads a FHiCL text. A byte order mark at its beginning is skipped.
+///
+/// # Errors
+/// The first place where the text is not FHiCL, with what FHiCL has there.
+pub fn parse(text: &str) -> std::result::Result<Document<'_>, SyntaxError> {
+    let mut parser = Parser {
+        cursor: Cursor::new(text.strip_prefix('\u{feff}').unwrap_or(text)),
+        depth: 0,
+    };
+    parser.document().map_err(|error| *error)
+}
+
+struct Parser<'a> {
+    cursor: Cursor<'a>,
+    depth: usize,
+}
+
+/// Where a list of entries stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Prolog,
+    Main,
+    Table,
+}
+
+impl Place {
+    fn expected(self) -> &'static str {
+        match self {
+            Place::Prolog => "a name or END_PROLOG",
+            Place::Main => "a name or the end of the file",
+            Place::Table => "a name or `}`",
+        }
+    }
+}
+
+impl<'a> Parser<'a> {
+    fn document(&mut self) -> Result<Document<'a>> {
+        let mut prolog: Vec<Entry> = Vec::new();
+        // Includes that stand outside of a prolog, with none after them yet.
+        let mut includes = Vec::new();
+        loop {
+            self.cursor.skip();
+            if self.cursor.at_include() {
+                includes.push(self.include()?);
+            } else if self.keyword("BEGIN_PROLOG") {
+                prolog.extend(includes.drain(..).map(outside));
+                self.prolog(&mut prolog)?;
+            } else {
+                break;
+            }
+        }
+        // The same after a prolog without entries, which leaves no trace.
+        let inside = prolog
+            .iter()
+            .rposition(|entry| !matches!(entry, Entry::Include { outside: true, .. }))
+            .map_or(0, |last| last + 1);
+        let mut main: Vec<Entry> = prolog.drain(inside..).map(inside_again).collect();
+        main.append(&mut includes);
+        while self.cursor.peek().is_some() {
+            if self.at_keyword("BEGIN_PROLOG") {
+                return Err(self
+                    .cursor
+                    .error("a name or the end of the file")
+                    .hint("prologs stand before everything else, one after the other"));
+            }
+            let entry = self.entry(Place::Main)?;
+            main.push(entry);
+            self.cursor.skip();
+        }
+        Ok(Document {
+            prolog,
+            main,
+            comments: std::mem::take(&mut self.cursor.comments),
+        })
+    }
+
+    fn at_keyword(&self, keyword: &str) -> bool {
+        self.cursor.starts_with(keyword)
+            && !self.cursor.text[self.cursor.at + keyword.len()..]
+                .starts_with(|c: char| c.is_alphanumeric() || c == '_')
+    }
+
+    fn keyword(&mut self, keyword: &str) -> bool {
+        let here = self.at_keyword(keyword);
+        self.cursor.at += if here { keyword.len() } else { 0 };
+        here
+    }
+
+    fn prolog(&mut self, prolog: &mut Vec<Entry<'a>>) -> Result<()> {
+        loop {
+            self.cursor.skip();
+            if self.keyword("END_PROLOG") {
+                return Ok(());
+            }
+            if self.at_keyword("BEGIN_PROLOG") {
+                let error = self.cursor.error("a name or END_PROLOG");
+                return Err(error.hint("a prolog can't stand inside another"));
+            }
+            prolog.push(self.entry(Place::Prolog)?);
+        }
+    }
+
+    fn include(&mut self) -> Result<Entry<'a>> {
+        let file = Cow::Borrowed(self.cursor.include()?);
+        let number = self.cursor.includes;
+        self.cursor.includes += 1;
+        Ok(Entry::Include {
+            file,
+            number,
+            outside: false,
+        })
+    }
+
+    fn entry(&mut self, place: Place) -> Result<Entry<'a>> {
+        if self.cursor.at_include() {
+            return self.include();
+        }
+        if self.cursor.starts_with("@table::") {
+            return self.splice();
+        }
+        let name = self.name(place)?;
+        let protection = self.binding()?;
+        let mut value = self.value()?;
+        if protection != Protection::None {
+            protect(&mut value, protection).map_err(|()| {
+                let message = "a value without weaker protections inside";
+                SyntaxError::found(
+                    self.cursor.text,
+                    self.cursor.at.saturating_sub(1),
+                    message,
+                    "one with @protect_ignore in an @protect_error",
+                )
+            })?;
+        }
+        Ok(Entry::Assignment { name, value })
+    }
+
+    fn splice(&mut self) -> Result<Entry<'a>> {
+        let line = self.cursor.line;
+        let start = self.cursor.at;
+        self.cursor.at += "@table::".len();
+        if self.cursor.word().is_none() {
+            return Err(self
+                .cursor
+                .error("the name of a table right after `@table::`"));
+        }
+        while self.part_of_name()? {}
+        Ok(Entry::Splice {
+            reference: Cow::Borrowed(&self.cursor.text[start..self.cursor.at]),
+            line,
+        })
+    }
+
+    /// Takes `.name` or `[0]`.
+    fn part_of_name(&mut self) -> Result<bool> {
+        if self.cursor.take(b'.') {
+            self.cursor.skip();
+            if self.cursor.word().is_none() {
+                return Err(self.cursor.error("a name after `.`"));
+            }
+        } else if self.cursor.take(b'[') {
+            self.cursor.skip();
+            if self.cursor.digits().is_none() {
+                return Err(self.cursor.error("an index, a decimal number"));
+            }
+            self.cursor.skip();
+            if !self.cursor.take(b']') {
+                return Err(self.cursor.error("`]` after the index"));
+            }
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn name(&mut self, place: Place) -> Result<Cow<'a, str>> {
+        let start = self.cursor.at;
+        if self.cursor.word().is_none() {
+            let error = self.cursor.error(place.expected());
+            return Err(match self.cursor.peek() {
+                Some(byte) if byte.is_ascii_digit() => error.hint("no name begins with a digit"),
+                _ => error,
+            });
+        }
+        let mut end;
+        loop {
+            end = self.cursor.at;
+            self.cursor.skip();
+            if !self.part_of_name()? {
+                break;
+            }
+        }
+        let name = &self.cursor.text[start..end];
+        let compact = name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_.[]".contains(&b));
+        Ok(if compact {
+            Cow::Borrowed(name)
+        } else {
+            Cow::Owned(without_blanks(name))
+        })
+    }
+
+    /// Reads the colon after a name, and the protection before it.
+    fn binding(&mut self) -> Result<Protection> {
+        let mut protection = Protection::None;
+        for candidate in [Protection::Ignore, Protection::Error] {
+            let keyword = candidate.keyword().unwrap_or_default();
+            if self.cursor.starts_with(keyword) {
+                self.cursor.at += keyword.len();
+                protection = candidate;
+                break;
+            }
+        }
+        if !self.cursor.take(b':') {
+            let error = self.cursor.error("`:` after a name");
+            return Err(match self.cursor.peek() {
+                Some(b'-' | b'+' | b'/' | b'$' | b'%') => {
+                    error.hint("a name is made of letters, digits and _")
+                }
+                Some(b'=') => error.hint("FHiCL assigns with `:`"),
+                _ => error,
+            });
+        }
+        Ok(protection)
+    }
+
+    fn value(&mut self) -> Result<Value<'a>> {
+        self.cursor.skip();
+        let line = self.cursor.line;
+        let content = match self.cursor.peek() {
+            Some(b'{') => self.nested(Self::table)?,
+            Some(b'[') => self.nested(Self::sequence)?,
+            Some(b'(') => Content::Atom(AtomKind::Complex, self.complex()?),
+            Some(b'"' | b'\'') => {
+                let (kind, text) = self.cursor.string()?;
+                Content::Atom(kind, text)
+            }
+            _ => {
+                let (kind, text) = self.cursor.bare()?;
+                Content::Atom(kind, Cow::Borrowed(text))
+            }
+        };
+        Ok(Value {
+            content,
+            line,
+            protection: Protection::None,
+        })
+    }
+
+    fn nested(&mut self, read: fn(&mut Self) -> Result<Content<'a>>) -> Result<Content<'a>> {
+        if self.depth == MAX_DEPTH {
+            let expected = format!("at most {MAX_DEPTH} tables and sequences in each other");
+            return Err(self.cursor.error(expected));
+        }
+        self.depth += 1;
+        self.cursor.at += 1;
+        let content = read(self);
+        self.depth -= 1;
+        content
+    }
+
+    fn sequence(&mut self) -> Result<Content<'a>> {
+        let mut values = Vec::new();
+        self.cursor.skip();
+        if !self.cursor.take(b']') {
+            loop {
+                values.push(self.element(!values.is_empty())?);
+                self.cursor.skip();
+                if self.cursor.take(b']') {
+                    break;
+                }
+                if !self.cursor.take(b',') {
+                    return Err(self.cursor.error("`,` or `]`"));
+                }
+            }
+            values.shrink_to_fit();
+        }
+        Ok(Content::Sequence(values))
+    }
+
+    fn element(&mut self, after_comma: bool) -> Result<Value<'a>> {
+        self.cursor.skip();
+        if self.cursor.at_include() {
+            let error = self.cursor.error("a value");
+            return Err(error.hint("`#include` stands between entries, not in a sequence"));
+        }
+        if after_comma && self.cursor.peek() == Some(b']') {
+            let error = self.cursor.error("a value after the comma");
+            return Err(error.hint("FHiCL has no trailing comma"));
+        }
+        self.value()
+    }
+
+    fn complex(&mut self) -> Result<Cow<'a, str>> {
+        let start = self.cursor.at;
+        let line = self.cursor.line;
+        let comments = self.cursor.comments.len();
+        self.cursor.at += 1;
+        let real = self.part("the real part of a complex number")?;
+        if !self.cursor.take(b',') {
+            return Err(self.cursor.error("`,` and the imaginary part"));
+        }
+        let imaginary = self.part("the imaginary part of a complex number")?;
+        if !self.cursor.take(b')') {
+            return Err(self.cursor.error("`)`"));
+        }
+        if self.cursor.line == line && self.cursor.comments.len() == comments {
+            Ok(Cow::Borrowed(&self.cursor.text[start..self.cursor.at]))
+        } else {
+            Ok(Cow::Owned(format!("({real}, {imaginary})")))
+        }
+    }
+
+    fn part(&mut self, expected: &str) -> Result<&'a str> {
+        self.cursor.skip();
+        let number = self.cursor.number();
+        let number = number.ok_or_else(|| self.cursor.error(expected))?;
+        self.cursor.skip();
+        Ok(number)
+    }
+
+    fn table(&mut self) -> Result<Content<'a>> {
+        let mut table = Table::default();
+        loop {
+            self.cursor.skip();
+            if self.cursor.take(b'}') {
+                table.entries.shrink_to_fit();
+                return Ok(Content::Table(table.entries));
+            }
+            let start = self.cursor.at;
+            let entry = self.entry(Place::Table)?;
+            table.insert(entry).map_err(|(expected, found)| {
+                SyntaxError::found(self.cursor.text, start, expected, found)
+            })?;
+        }
+    }
+}
+
+fn outside(mut entry: Entry) -> Entry {
+    if let Entry::Include { outside, .. } = &mut entry {
+        *outside = true;
+    }
+    entry
+}
+
+fn inside_again(mut entry: Entry) -> Entry {
+    if let Entry::Include { outside, .. } = &mut entry {
+        *outside = false;
+    }
+    entry
+}
+
+/// A name without the white space and comments that may stand around its dots
+/// and brackets.
+fn without_blanks(name: &str) -> String {
+    let mut cursor = Cursor::new(name);
+    let mut compact = String::with_capacity(name.len());
+    loop {
+        cursor.skip();
+        let Some(c) = cursor.text[cursor.at..].chars().next() else {
+            return compact;
+        };
+        compact.push(c);
+        cursor.at += c.len_utf8();
+    }
+}
+
+/// Protects a value and all that is in it, as fhicl-cpp does.
+fn protect(value: &mut Value, protection: Protection) -> std::result::Result<(), ()> {
+    if value.protection != Protection::None {
+        // What is in it has this protection or a stronger one already.
+        return if value.protection < protection {
+            Err(())
+        } else {
+            Ok(())
+        };
+    }
+    value.protection = protection;
+    match &mut value.content {
+        Content::Atom(..) => Ok(()),
+        Content::Sequence(values) => values.iter_mut().try_for_each(|v| protect(v, protection)),
+        Content::Table(entries) => entries.iter_mut().try_for_each(|entry| match entry {
+            Entry::Assignment { value, .. } => protect(value, protection),
+            Entry::Include { .. } | Entry::Splice { .. } => Ok(()),
+        }),
+    }
+}
+
+/// A table as it is read. A repeated name replaces the earlier value in its
+/// place, unless an `@table::` or `#include` stands between the two: that one
+/// may set the name as well, so that their order counts.
+#[derive(Default)]
+struct Table<'a> {
+    entries: Vec<Entry<'a>>,
+    /// Behind the last `@table::` or `#include`.
+    fence: usize,
+    /// Where each name behind the fence stands; filled for large tables only.
+    places: HashMap<Cow<'a, str>, usize>,
+}
+
+impl<'a> Table<'a> {
+    /// Up to this many entries, looking through them is faster than hashing.
+    const SMALL: usize = 16;
+
+    /// Adds an entry. The error is what was expected, and what was found.
+    fn insert(&mut self, entry: Entry<'a>) -> std::result::Result<(), (String, String)> {
+        let Entry::Assignment { name, value } = &entry else {
+            self.entries.push(entry);
+            self.fence = self.entries.len();
+            self.places.clear();
+            return Ok(());
+        };
+        let Some(place) = self.find(name) else {
+            if !self.places.is_empty() {
+                self.places.insert(name.clone(), self.entries.len());
+            }
+            self.entries.push(entry);
+            return Ok(());
+        };
+        if let Entry::Assignment { value: earlier, .. } = &self.entries[place] {
+            let line = earlier.line;
+            if value.protection > earlier.protection {
+                return Err((
+                    format!("no stronger protection than that of line {line}"),
+                    format!("another value for `{name}`"),
+                ));
+            }
+            match earlier.protection {
+                Protection::None => self.entries[place] = entry,
+                Protection::Ignore => {}
+                Protection::Error => {
+                    return Err((
+                        format!("no other value for `{name}`, which line {line} protects"),
+                        "one".to_owned(),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, name: &str) -> Option<usize> {
+        let names = self.entries[self.fence..].iter().map(|entry| match entry {
+            Entry::Assignment { name, .. } => Some(name),
+            Entry::Include { .. } | Entry::Splice { .. } => None,
+        });
+        if self.entries.len() - self.fence <= Self::SMALL {
+            let place = names.into_iter().position(|n| n.is_some_and(|n| n == name));
+            return place.map(|place| self.fence + place);
+        }
+        if self.places.is_empty() {
+            for (place, name) in names.enumerate() {
+                if let Some(name) = name {
+                    self.places.insert(name.clone(), self.fence + place);
+                }
+            }
+        }
+        self.places.get(name).copied()
+    }
+}

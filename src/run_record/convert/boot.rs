@@ -1,0 +1,182 @@
+//! boot.txt: the artdaq processes and the subsystems, in blocks of
+//! `<kind> <attribute>: value` lines that blank lines separate, and single
+//! settings among them.
+
+mod blocks;
+
+use std::collections::{HashMap, HashSet};
+
+use super::Converted;
+use super::lists::items;
+use super::names::Names;
+use super::notes::{Notes, Oddity};
+use super::text::{is_number, is_quoted, push_comment, split_comment, string};
+use blocks::{Block, Boot, Setting};
+
+/// Makes `boot.fcl`: the single settings, then `subsystem_settings` and
+/// `artdaq_process_settings`, a table for each block.
+///
+/// An attribute that has no place in those tables (`EventBuilder
+/// allowed_processors`) stands among the single settings, unless the blocks
+/// disagree about it: then each has its own in its table.
+#[must_use]
+pub fn convert(text: &str) -> Converted {
+    let mut notes = Notes::default();
+    let boot = Boot::read(text);
+    let disagreeing = disagreeing(&boot);
+
+    let own = boot.settings.iter().filter_map(|setting| setting.key);
+    let mut names = Names::new(own);
+    for reserved in ["subsystem_settings", "artdaq_process_settings"] {
+        names.reserve(reserved);
+    }
+    let mut out = String::with_capacity(text.len() * 2);
+    for setting in &boot.settings {
+        let Some(key) = setting.key else {
+            notes.add(Oddity::StrayLine, setting.line, setting.value);
+            names.push_stray(&mut out, setting.line, setting.value);
+            continue;
+        };
+        if setting.block.is_some() {
+            if disagreeing.contains(key) {
+                continue;
+            }
+            notes.add(Oddity::Misplaced, setting.line, key);
+        }
+        let name = names.name(key, key);
+        if setting.block.is_none() {
+            notes.add_name(setting.line, key, &name);
+        }
+        let (value, comment) = split_comment(setting.value);
+        let value = value_of(value, true, setting.line, &mut notes);
+        name.push_entry(&mut out, key, &value, comment);
+    }
+
+    let attributes = |subsystems: bool| {
+        let mut own: HashMap<usize, Vec<&Setting>> = HashMap::new();
+        for setting in &boot.settings {
+            if let (Some(key), Some(block)) = (setting.key, setting.block)
+                && block.subsystem == subsystems
+                && disagreeing.contains(key)
+            {
+                own.entry(block.index).or_default().push(setting);
+            }
+        }
+        own
+    };
+    let mut tables = Tables {
+        out: &mut out,
+        notes: &mut notes,
+    };
+    if !boot.subsystems.is_empty() {
+        tables.push("subsystem_settings", &boot.subsystems, &attributes(true));
+    }
+    tables.push(
+        "artdaq_process_settings",
+        &boot.processes,
+        &attributes(false),
+    );
+    notes.finish(text, out)
+}
+
+/// The keys of attributes without a place on whose value the blocks disagree.
+fn disagreeing<'a>(boot: &Boot<'a>) -> HashSet<&'a str> {
+    let mut first: HashMap<&str, &str> = HashMap::new();
+    let mut disagreeing = HashSet::new();
+    for setting in &boot.settings {
+        if let (Some(key), Some(_)) = (setting.key, setting.block)
+            && *first.entry(key).or_insert(setting.value) != setting.value
+        {
+            disagreeing.insert(key);
+        }
+    }
+    disagreeing
+}
+
+/// Writes sequences of tables.
+struct Tables<'o> {
+    out: &'o mut String,
+    notes: &'o mut Notes,
+}
+
+impl Tables<'_> {
+    fn push(&mut self, name: &str, blocks: &[Block], own: &HashMap<usize, Vec<&Setting>>) {
+        self.out.push('\n');
+        self.out.push_str(name);
+        self.out.push_str(": [\n");
+        let mut first = true;
+        for (index, block) in blocks.iter().enumerate() {
+            let own = own.get(&index).map_or(&[][..], Vec::as_slice);
+            if block.is_empty() && own.is_empty() {
+                continue;
+            }
+            if !first {
+                self.out.push_str("},\n");
+            }
+            first = false;
+            self.out.push_str("{\n");
+            self.push_block(block, own);
+        }
+        if !first {
+            self.out.push_str("}\n");
+        }
+        self.out.push_str("]\n");
+    }
+
+    fn push_block(&mut self, block: &Block, own: &[&Setting]) {
+        let mut names = Names::default();
+        if let Some(kind) = block.kind {
+            self.out.push_str("name: ");
+            self.out.push_str(&string(kind));
+            self.out.push('\n');
+        }
+        for reserved in [
+            "name",
+            "label",
+            "host",
+            "port",
+            "subsystem",
+            "id",
+            "source",
+            "destination",
+        ] {
+            names.reserve(reserved);
+        }
+        for (attribute, line, value) in block.attributes() {
+            let (value, comment) = split_comment(value);
+            self.out.push_str(attribute);
+            self.out.push_str(": ");
+            let value = value_of(value, attribute == "port", line, self.notes);
+            self.out.push_str(&value);
+            if let Some(comment) = comment {
+                self.out.push(' ');
+                push_comment(self.out, comment);
+            }
+            self.out.push('\n');
+        }
+        for setting in own {
+            let key = setting.attribute;
+            let name = names.name(key, key);
+            self.notes.add_name(setting.line, key, &name);
+            let (value, comment) = split_comment(setting.value);
+            let value = value_of(value, true, setting.line, self.notes);
+            name.push_entry(self.out, key, &value, comment);
+        }
+    }
+}
+
+/// A value as FHiCL: lists and quoted strings as they are, numbers bare where
+/// `numbers` says so, all else as a string.
+fn value_of(value: &str, numbers: bool, line: usize, notes: &mut Notes) -> String {
+    if (numbers && is_number(value)) || is_quoted(value) {
+        return value.to_string();
+    }
+    if value.starts_with('[') {
+        if let Some(items) = items(value) {
+            let items: Vec<String> = items.iter().map(|item| item.fhicl(true)).collect();
+            return format!("[{}]", items.join(", "));
+        }
+        notes.add(Oddity::KeptAsText, line, value);
+    }
+    string(value)
+}

@@ -1,0 +1,121 @@
+//! metadata.txt: `key: value` lines, sections of log files, comments.
+
+use super::Converted;
+use super::facts::{CONFIG_NAME, Facts, TIMES, is_component, written};
+use super::lists::push_strings;
+use super::names::Names;
+use super::notes::{Notes, Oddity};
+use super::text::{push_comment, string};
+
+/// The end of a key that begins a section: the lines up to the next blank one
+/// belong to it.
+const SECTION: &str = "logfiles";
+
+/// The end of a key whose value is a version or a commit.
+const VERSION: &str = "commit/version";
+
+/// Makes `metadata.fcl`: every value as a string, the components and each
+/// section of log files as a sequence, comments where they stand.
+#[must_use]
+pub fn convert(text: &str) -> Converted {
+    let (whole, unfinished) = written(text);
+    let mut notes = Notes::default();
+    let components = Facts::read(whole).components;
+    let mut names =
+        Names::new(keys(whole).filter(|key| !matches!(*key, "components" | "config_name")));
+    let mut out = String::with_capacity(text.len() + text.len() / 8);
+    let mut lines = whole.lines().enumerate().peekable();
+    let mut components_written = false;
+
+    while let Some((index, line)) = lines.next() {
+        let number = index + 1;
+        let trimmed = line.trim();
+        if trimmed.is_empty() {
+            continue;
+        }
+        if trimmed.starts_with('#') {
+            push_comment(&mut out, line.trim_start());
+            out.push('\n');
+            continue;
+        }
+        let Some((key, value)) = pair(trimmed) else {
+            notes.add(Oddity::StrayLine, number, trimmed);
+            names.push_stray(&mut out, number, trimmed);
+            continue;
+        };
+        if is_component(key) && !value.is_empty() {
+            if !components_written {
+                let name = names.unique("components");
+                out.push_str(&name);
+                out.push_str(": ");
+                push_strings(&mut out, components.iter().copied());
+                out.push('\n');
+                components_written = true;
+            }
+            continue;
+        }
+        let name = names.name(key, &base(key));
+        notes.add_name(number, key, &name);
+        if is_section(key) {
+            let mut items: Vec<&str> = Vec::new();
+            items.extend(Some(value).filter(|value| !value.is_empty()));
+            while let Some((_, line)) = lines.next_if(|(_, line)| continues_section(line)) {
+                items.push(line.trim());
+            }
+            let mut value = String::new();
+            push_strings(&mut value, items);
+            out.push('\n');
+            name.push_entry(&mut out, key, &value, None);
+        } else if key.ends_with(VERSION) {
+            // The fields are told apart by the blanks that the quotation marks leave.
+            name.push_entry(&mut out, key, &string(&value.replace('"', " ")), None);
+        } else {
+            name.push_entry(&mut out, key, &string(value), None);
+        }
+    }
+    if let Some(line) = unfinished {
+        notes.add(Oddity::Unfinished, whole.lines().count() + 1, line);
+    }
+    notes.finish(text, out)
+}
+
+/// Key and value of a line.
+fn pair(line: &str) -> Option<(&str, &str)> {
+    let (key, value) = line.split_once(':')?;
+    Some((key.trim(), value.trim()))
+}
+
+/// The keys of all lines; those within sections do no harm.
+fn keys(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .filter_map(|line| Some(pair(line)?.0))
+}
+
+fn is_section(key: &str) -> bool {
+    key.strip_suffix(SECTION)
+        .is_some_and(|rest| rest.ends_with(' '))
+}
+
+/// Whether a line goes on with a section. The times are appended while the run
+/// goes on and may follow without a blank line.
+fn continues_section(line: &str) -> bool {
+    let is_other = pair(line)
+        .is_some_and(|(key, _)| is_section(key) || TIMES.iter().any(|(name, _)| *name == key));
+    !line.trim().is_empty() && !is_other
+}
+
+/// The spelling of a key, where it is not the key's own.
+fn base(key: &str) -> String {
+    if key == CONFIG_NAME {
+        "config_name".to_string()
+    } else if TIMES.iter().any(|(name, _)| *name == key) {
+        key.to_ascii_lowercase()
+    } else if let Some(package) = key.strip_suffix(VERSION) {
+        format!("{package}commit_or_version")
+    } else if key.starts_with("pmt logfile") {
+        "pmt_logfiles_wildcard".to_string()
+    } else {
+        key.to_string()
+    }
+}

@@ -1,0 +1,114 @@
+//! Small pieces of FHiCL: strings, comments, numbers, bare words.
+
+use std::fmt::Write as _;
+
+/// Appends `text` as a double-quoted FHiCL string.
+pub(super) fn push_string(out: &mut String, text: &str) {
+    out.push('"');
+    push_escaped(out, text);
+    out.push('"');
+}
+
+/// `text` as a double-quoted FHiCL string.
+pub(super) fn string(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    push_string(&mut out, text);
+    out
+}
+
+/// Appends the inside of a double-quoted string. FHiCL knows the escapes
+/// `\"`, `\'`, `\\`, `\n` and `\t` and no control characters but the tab, so
+/// the others are spelled out as `\x` and two digits after an escaped
+/// backslash.
+fn push_escaped(out: &mut String, text: &str) {
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            c if is_escaped_control(c) => {
+                let _ = write!(out, "\\\\x{:02x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+}
+
+/// Whether a character can't stand in a FHiCL text as it is.
+pub(super) fn is_escaped_control(c: char) -> bool {
+    c.is_control() && c != '\t' && c != '\n'
+}
+
+/// Appends a comment, `#` included, that can't be taken for anything else:
+/// `#include` would be a directive, and a control character ends a line for
+/// some readers.
+pub(super) fn push_comment(out: &mut String, comment: &str) {
+    let comment = comment.strip_prefix('#').unwrap_or(comment);
+    out.push('#');
+    if comment.starts_with("include") {
+        out.push(' ');
+    }
+    for c in comment.chars() {
+        if is_escaped_control(c) || c == '\n' {
+            let _ = write!(out, "\\x{:02x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+}
+
+/// Whether a text is a number that stays unquoted: digits, and at most one
+/// decimal point among them. Signs, exponents and hexadecimal numbers have
+/// always been archived as strings.
+pub(super) fn is_number(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+        && text.bytes().any(|b| b.is_ascii_digit())
+        && text.bytes().filter(|b| *b == b'.').count() <= 1
+}
+
+/// Whether a text is a FHiCL name: a letter or `_`, then letters, digits and `_`.
+pub(super) fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// The inside of a text that already is a proper double-quoted FHiCL string.
+pub(super) fn is_quoted(text: &str) -> bool {
+    let Some(inside) = text
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+    else {
+        return false;
+    };
+    let mut chars = inside.chars();
+    while let Some(c) = chars.next() {
+        let proper = match c {
+            '"' => false,
+            '\\' => matches!(chars.next(), Some('"' | '\'' | '\\' | 'n' | 't')),
+            c => !is_escaped_control(c),
+        };
+        if !proper {
+            return false;
+        }
+    }
+    true
+}
+
+/// Splits a line at the `#` that begins a comment: one after white space and
+/// outside double quotes. The comment keeps its `#`.
+pub(super) fn split_comment(line: &str) -> (&str, Option<&str>) {
+    let mut quoted = false;
+    let mut after_space = true;
+    for (at, c) in line.char_indices() {
+        match c {
+            '"' => quoted = !quoted,
+            '#' if after_space && !quoted => return (line[..at].trim_end(), Some(&line[at..])),
+            _ => {}
+        }
+        after_space = c.is_whitespace();
+    }
+    (line.trim_end(), None)
+}

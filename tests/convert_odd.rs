@@ -1,0 +1,411 @@
+//! The converters on input that no healthy run record holds: old forms, other
+//! line ends, control characters, nothing at all, and very much.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use log::Level;
+use run_record_archiver::run::Run;
+use run_record_archiver::run_record::convert::{
+    Converted, boot, environment, known_boardreaders_list, metadata, ranks, run_history,
+    run_history2, settings, setup,
+};
+
+type Converter = fn(&str) -> Converted;
+
+fn history(text: &str) -> Converted {
+    run_history::convert(text, Run(12_500))
+}
+
+const ALL: [(&str, Converter); 9] = [
+    ("boot", boot::convert),
+    ("environment", environment::convert),
+    ("known_boardreaders_list", known_boardreaders_list::convert),
+    ("metadata", metadata::convert),
+    ("ranks", ranks::convert),
+    ("run_history", history),
+    ("run_history2", run_history2::convert),
+    ("settings", settings::convert),
+    ("setup", setup::convert),
+];
+
+fn notes(converted: &Converted, level: Level) -> Vec<&str> {
+    converted
+        .notes
+        .iter()
+        .filter(|note| note.level == level)
+        .map(|note| note.text.as_str())
+        .collect()
+}
+
+#[test]
+fn ranks_of_2018_have_tabs_and_no_subsystem() {
+    let text = "host\tport\tlabel\trank\n\nev01\t5200\ttpc01\t0\nev02\t5201\tEventBuilder1\t1\n";
+    let converted = ranks::convert(text);
+    assert_eq!(
+        converted.text,
+        "ranks: {\n\
+         \x20 header: [\"host\", \"port\", \"label\", \"rank\"]\n\
+         \x20 rank0: [\"ev01\", \"5200\", \"tpc01\", \"0\"]\n\
+         \x20 rank1: [\"ev02\", \"5201\", \"EventBuilder1\", \"1\"]\n}\n"
+    );
+    assert_eq!(converted.notes, []);
+}
+
+#[test]
+fn rank_rows_keep_what_they_have() {
+    let text = "host port label subsystem rank\n\
+                a 1 x 1 0\n\
+                b 2 y 1\n\
+                c 3 z 1 0\n";
+    let converted = ranks::convert(text);
+    assert_eq!(
+        converted.text,
+        "ranks: {\n\
+         \x20 header: [\"host\", \"port\", \"label\", \"subsystem\", \"rank\"]\n\
+         \x20 rank0: [\"a\", \"1\", \"x\", \"1\", \"0\"]\n\
+         \x20 rank1: [\"b\", \"2\", \"y\", \"1\"]\n\
+         \x20 rank0_2: [\"c\", \"3\", \"z\", \"1\", \"0\"]\n}\n"
+    );
+    assert_eq!(notes(&converted, Level::Info).len(), 1);
+
+    let headless = ranks::convert("a 1 x 1 0\n");
+    assert_eq!(
+        headless.text,
+        "ranks: {\n  rank0: [\"a\", \"1\", \"x\", \"1\", \"0\"]\n}\n"
+    );
+    assert_eq!(notes(&headless, Level::Warn).len(), 1);
+}
+
+#[test]
+fn an_empty_file_is_said_to_be_empty() {
+    for (name, convert) in ALL {
+        for text in ["", "\n", " \r\n\t\n"] {
+            let converted = convert(text);
+            let expected = match name {
+                "boot" => "\nartdaq_process_settings: [\n]\n",
+                "ranks" => "ranks: {\n}\n",
+                "run_history" => "run_number: 12500\n\n",
+                "setup" => {
+                    assert!(converted.text.starts_with("setup_script: \""));
+                    continue;
+                }
+                _ => "",
+            };
+            assert_eq!(converted.text, expected, "{name} of {text:?}");
+            if !name.starts_with("run_history") {
+                assert_eq!(
+                    notes(&converted, Level::Warn),
+                    ["the file is empty"],
+                    "{name}"
+                );
+            }
+        }
+    }
+}
+
+/// A text of a form that every converter finds something in.
+const MIXED: &str = "Config name: a b/c\n\
+    Component #0: tpc01\n\
+    debug level: 1\n\
+    EventBuilder host: ev01\n\
+    EventBuilder label: EventBuilder1\n\
+    export DAQINTERFACE_X=y\n\
+    host port label subsystem rank\n\
+    DAQInterface stop time: Mon Jan  5 09:09:41 UTC 2026\n";
+
+#[test]
+fn line_ends_make_no_difference() {
+    for (name, convert) in ALL {
+        let expected = convert(MIXED).text;
+        assert_eq!(
+            convert(&MIXED.replace('\n', "\r\n")).text,
+            expected,
+            "{name}: CRLF"
+        );
+        if name != "setup" {
+            assert_eq!(
+                convert(MIXED.trim_end()).text,
+                expected,
+                "{name}: no last newline"
+            );
+        }
+    }
+}
+
+#[test]
+fn tabs_separate_like_blanks() {
+    assert_eq!(
+        known_boardreaders_list::convert("tpc01\tev01\t-1 1\t\"run me \"\t\n").text,
+        "tpc01: [\"ev01\", \"-1\", \"1\", \"run me \" ]\n"
+    );
+    assert_eq!(settings::convert("\ta\t:\t1\t#x\n").text, "a: 1 #x\n");
+    assert_eq!(
+        boot::convert("\tPMT host\t:\tev01\t\n").text.lines().next(),
+        Some("PMT_host: \"ev01\"")
+    );
+    // Within a script a tab stays a tab.
+    assert_eq!(
+        setup::convert("\tcd\t/\n").text,
+        "setup_script: \"\tcd\t/\\n\""
+    );
+}
+
+#[test]
+fn control_characters_are_spelled_out_and_said() {
+    for (name, convert) in ALL {
+        let text = "Config name: a\u{1b}b\u{0}c\rd\u{7f}\u{85}e\n";
+        let converted = convert(text);
+        assert!(
+            !converted.text.chars().any(|c| c.is_control() && c != '\n'),
+            "{name}: {:?}",
+            converted.text
+        );
+        if !name.starts_with("run_history") {
+            assert_eq!(
+                notes(&converted, Level::Warn).last(),
+                Some(&"5 control characters are kept as \\x and their number"),
+                "{name}"
+            );
+        }
+    }
+    assert_eq!(
+        setup::convert("a\u{1b}b\\x\r\n").text,
+        "setup_script: \"a\\\\x1bb\\\\x\\n\""
+    );
+}
+
+#[test]
+fn text_beyond_ascii_stays() {
+    assert_eq!(
+        setup::convert("echo Grüße →\n").text,
+        "setup_script: \"echo Grüße →\\n\""
+    );
+    assert_eq!(environment::convert("export A=é\n").text, "A: \"é\"\n");
+}
+
+#[test]
+fn no_value_of_a_settings_txt_changes() {
+    let text = "a: [ artdaq-demo, \"artdaq core\" 7 ]\n\
+                b c: x:y\n\
+                d: True\n\
+                e: -5\n\
+                f: 0x1F\n\
+                g: C:\\dir \"x\"\n\
+                h:\n\
+                i: http://x/#y # why\n\
+                j: [ [1, 2] ]\n\
+                k: \"fine\"\n\
+                no colon here\n";
+    let converted = settings::convert(text);
+    assert_eq!(
+        converted.text,
+        "a: [ \"artdaq-demo\", \"artdaq core\", 7 ]\n\
+         b_c: \"x:y\"\n\
+         d: \"True\"\n\
+         e: \"-5\"\n\
+         f: \"0x1F\"\n\
+         g: \"C:\\\\dir \\\"x\\\"\"\n\
+         h: \"\"\n\
+         i: \"http://x/#y\" # why\n\
+         j: \"[ [1, 2] ]\"\n\
+         k: \"fine\"\n\
+         line_11: \"no colon here\"\n"
+    );
+    assert_eq!(
+        notes(&converted, Level::Warn),
+        [
+            "a value is kept as a string (line 9: [ [1, 2] ])",
+            "a line of unknown form is kept as line_<number> (line 11: no colon here)"
+        ]
+    );
+}
+
+#[test]
+fn keys_that_would_become_one_stay_two() {
+    let converted = settings::convert("max-size: 1\nmax size: 2\nmax_size: 3\nmax-size: 4\nü: 5\n");
+    assert_eq!(
+        converted.text,
+        "# max-size\nmax_size_2: 1\n\
+         # max size\nmax_size_3: 2\n\
+         max_size: 3\n\
+         # max-size\nmax_size_2: 4\n\
+         # ü\n_: 5\n"
+    );
+}
+
+#[test]
+fn a_directive_or_a_prolog_can_not_come_from_a_text_file() {
+    assert_eq!(
+        metadata::convert("#include \"x.fcl\"\nBEGIN_PROLOG: 1\n").text,
+        "# include \"x.fcl\"\n# BEGIN_PROLOG\n_BEGIN_PROLOG: \"1\"\n"
+    );
+    assert_eq!(
+        settings::convert("a: 1 #include \"x\"\n").text,
+        "a: 1 # include \"x\"\n"
+    );
+}
+
+#[test]
+fn board_readers_with_the_same_name_all_stay() {
+    let converted = known_boardreaders_list::convert(
+        "gps ev01 -1\ngps ev02 -1\nicarus-crt icarus -1 # spare\nonly_a_name\nq ev \"open\n",
+    );
+    assert_eq!(
+        converted.text,
+        "gps: [\"ev01\", \"-1\"]\n\
+         gps: [\"ev02\", \"-1\"]\n\
+         # icarus-crt\n\
+         icarus_crt: [\"icarus\", \"-1\"] # spare\n\
+         only_a_name: []\n\
+         q: [\"ev\", \"\\\"open\"]\n"
+    );
+    assert_eq!(
+        notes(&converted, Level::Info),
+        [
+            "a repeated name is kept each time (line 2: gps)",
+            "a name that FHiCL does not allow is changed, the original kept above it \
+             (line 3: icarus-crt)"
+        ]
+    );
+}
+
+#[test]
+fn blocks_of_boot_txt_keep_every_attribute() {
+    let text = "EventBuilder host: ev01\n\
+                EventBuilder label: EventBuilder1\n\
+                EventBuilder allowed_processors: 0-3\n\
+                EventBuilder host: ev02\n\
+                EventBuilder label: EventBuilder2\n\
+                EventBuilder allowed_processors: 4-7\n\
+                \n\
+                Subsystem id: 1\n\
+                Subsystem fragmentMode: False\n\
+                \n\
+                Dispatcher port: 6020\n\
+                RoutingMaster host: ev03\n";
+    assert_eq!(
+        boot::convert(text).text,
+        "Subsystem_fragmentMode: \"False\"\n\
+         RoutingMaster_host: \"ev03\"\n\
+         \n\
+         subsystem_settings: [\n{\nid: \"1\"\n}\n]\n\
+         \n\
+         artdaq_process_settings: [\n\
+         {\nname: \"EventBuilder\"\nlabel: \"EventBuilder1\"\nhost: \"ev01\"\nallowed_processors: \"0-3\"\n},\n\
+         {\nname: \"EventBuilder\"\nlabel: \"EventBuilder2\"\nhost: \"ev02\"\nallowed_processors: \"4-7\"\n},\n\
+         {\nname: \"Dispatcher\"\nport: 6020\n}\n]\n"
+    );
+}
+
+#[test]
+fn metadata_without_blank_lines_and_with_stray_ones() {
+    let text = "Config name: a\n\
+                Component #0: x\n\
+                boardreader logfiles: ev01:/log/a.log\n\
+                ev01:/log/b.log\n\
+                dispatcher logfiles: \n\
+                ev02:/log/c.log\n\
+                DAQInterface start time: today\n\
+                a stray line\n\
+                Component #1: y\n\
+                config_name: b\n";
+    assert_eq!(
+        metadata::convert(text).text,
+        "config_name: \"a\"\n\
+         components: [\"x\", \"y\"]\n\
+         \n\
+         boardreader_logfiles: [\"ev01:/log/a.log\", \"ev01:/log/b.log\"]\n\
+         \n\
+         dispatcher_logfiles: [\"ev02:/log/c.log\"]\n\
+         daqinterface_start_time: \"today\"\n\
+         line_8: \"a stray line\"\n\
+         # config_name\n\
+         config_name_2: \"b\"\n"
+    );
+}
+
+#[test]
+fn a_metadata_txt_that_is_still_written_waits_for_its_last_line() {
+    let start = "Config name: a\n\nDAQInterface start time: Mon Jan  5 09:07:02 UTC 2026\n\n";
+    let whole = "DAQInterface stop time: Mon Jan  5 09:09:41 UTC 2026";
+    let before = metadata::convert(start);
+    for end in 1..whole.len() {
+        let text = format!("{start}{}", &whole[..end]);
+        let converted = metadata::convert(&text);
+        assert_eq!(converted.text, before.text, "{text}");
+        assert_eq!(notes(&converted, Level::Info).len(), 1, "{text}");
+        assert_eq!(run_history2::convert(&text), run_history2::convert(start));
+    }
+    let after = format!("{start}{whole}");
+    assert!(
+        metadata::convert(&after)
+            .text
+            .contains("stop_time: \"Mon Jan  5 09:09:41 UTC 2026\"")
+    );
+}
+
+#[test]
+fn environment_variables_of_any_form() {
+    assert_eq!(
+        environment::convert(
+            "# x\nexport A=1\nB='two words'\n  export\tC=\"x\"y\nexport D\nexport E=a=b\nexport F-G=\n"
+        )
+        .text,
+        "A: \"1\"\nB: \"two words\"\nC: \"\\\"x\\\"y\"\nline_5: \"export D\"\nE: \"a=b\"\nF_G: \"\"\n"
+    );
+}
+
+#[test]
+fn ten_megabytes_take_no_time_to_speak_of() {
+    const BYTES: usize = 10_000_000;
+    let repeat = |line: &dyn Fn(usize) -> String| {
+        let mut text = String::with_capacity(BYTES + 100);
+        let mut number = 0;
+        while text.len() < BYTES {
+            text.push_str(&line(number));
+            number += 1;
+        }
+        text
+    };
+    let texts = [
+        repeat(&|number| format!("key {number}: value \\ \" {number}\n")),
+        repeat(&|_| "same-key: 1\n".to_string()),
+        // Every key wants the same name.
+        repeat(&|number| {
+            let mut key = format!("{number:b}: 1\n");
+            key = key.replacen('0', "é", 40).replacen("1", "è", 40);
+            key
+        }),
+        repeat(&|_| "EventBuilder host: a\nEventBuilder weight: 1\n".to_string()),
+        repeat(&|number| format!("EventBuilder host: a\nEventBuilder weight: {number}\n")),
+        repeat(&|number| format!("Component #{number}: tpc\n")),
+        repeat(&|_| "boardreader logfiles: \nx\n".to_string()),
+        repeat(&|_| "a \"b ".to_string()),
+        repeat(&|_| "no form at all\n".to_string()),
+        repeat(&|_| "host port label rank\n".to_string()),
+        format!("a: [ {}", repeat(&|_| "1 ".to_string())),
+        "\r".repeat(BYTES),
+        "x".repeat(BYTES),
+        "\"".repeat(BYTES),
+        "a: \"".to_string() + &"\\".repeat(BYTES),
+        "[".repeat(BYTES),
+    ];
+    let mut report = String::new();
+    for text in &texts {
+        for (name, convert) in ALL {
+            let start = Instant::now();
+            let converted = convert(text);
+            let took = start.elapsed();
+            assert!(converted.notes.len() < 10);
+            let _ = writeln!(
+                report,
+                "{name} of {:?}...: {took:?}",
+                &text.chars().take(20).collect::<String>()
+            );
+            // Unoptimized, on a busy machine: a quadratic step would take minutes.
+            assert!(took < Duration::from_secs(30), "{report}");
+        }
+    }
+    eprintln!("{report}");
+}
