@@ -1,10 +1,20 @@
 //! UconDB: where a run's blob is kept for ever, as a version of an object in a
 //! folder, under the run number as its key.
 
+pub mod directory;
+pub mod http;
+
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+
+use self::directory::DirectoryUconDb;
+use self::http::{HttpSettings, HttpUconDb};
 use crate::error::Result;
 use crate::run::Run;
+
+/// The largest blob a UconDB takes, in bytes.
+pub const MAX_BLOB: u64 = 256 * 1024 * 1024;
 
 /// What UconDB says of a stored blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +48,12 @@ pub enum Override {
 /// What became of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Upload {
-    /// Stored now.
+    /// Stored, with this version.
     Stored(Version),
-    /// Nothing was stored: the key exists, with this version.
+    /// The key exists, with this version: of the same bytes or of others.
+    /// Where an answer was lost and the key then turned out to hold the very
+    /// bytes that were sent, it can't be known who stored them: that is
+    /// `Exists` too.
     Exists(Version),
 }
 
@@ -50,8 +63,8 @@ pub trait UconDb: Send + Sync {
     /// Server, folder and object for messages, without credentials.
     fn location(&self) -> &str;
 
-    /// Every run that has a version. Null keys and keys that are not run
-    /// numbers are skipped.
+    /// Every run that has a version. Null keys, and keys that are not run
+    /// numbers as [`Run`] prints them (`007`, `abc`), are skipped.
     ///
     /// # Errors
     /// The server can't be reached, the folder does not exist, the listing is
@@ -64,15 +77,34 @@ pub trait UconDb: Send + Sync {
     /// The server can't be reached or answers what is no answer.
     fn version(&self, run: Run) -> Result<Option<Version>>;
 
-    /// Stores a blob under the run's key.
+    /// Stores a blob under the run's key. The blob is shared, never copied: a
+    /// clone of it can be kept for the comparison.
     ///
     /// # Errors
-    /// The server can't be reached, refuses, or stored other bytes than were sent.
-    fn upload(&self, run: Run, blob: &[u8], existing: Override) -> Result<Upload>;
+    /// The server can't be reached, refuses, or stored other bytes than were
+    /// sent; the blob is larger than [`MAX_BLOB`].
+    fn upload(&self, run: Run, blob: Bytes, existing: Override) -> Result<Upload>;
 
     /// Reads the run's blob.
     ///
     /// # Errors
     /// No such key; the server; a blob that arrived cut short or changed.
     fn download(&self, run: Run) -> Result<Vec<u8>>;
+}
+
+/// Opens the UconDB that `settings.server_url` names: a server for `http` and
+/// `https`, a directory for `file`. Nothing is asked or written yet.
+///
+/// # Errors
+/// A URL, folder or object name that can't be used; a CA file that can't be read.
+pub fn open(settings: HttpSettings) -> Result<Box<dyn UconDb>> {
+    if settings.server_url.starts_with("file:") {
+        Ok(Box::new(DirectoryUconDb::from_url(
+            &settings.server_url,
+            &settings.folder,
+            &settings.object,
+        )?))
+    } else {
+        Ok(Box::new(HttpUconDb::new(settings)?))
+    }
 }

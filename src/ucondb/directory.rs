@@ -1,0 +1,287 @@
+//! A directory in the place of a UconDB server, for trials and for staging:
+//! `<root>/<folder>/<object>/<run>.blob`, and what an override replaced as
+//! `<root>/<folder>/<object>/replaced/<run>.<n>.blob`, `n` from 1.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, BufReader, ErrorKind as IoKind, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use rustix::fs::{FlockOperation, flock};
+use tempfile::NamedTempFile;
+use url::Url;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::run::Run;
+use crate::ucondb::{MAX_BLOB, Override, UconDb, Upload, Version};
+
+/// What a blob's file is called after its run.
+const SUFFIX: &str = ".blob";
+
+/// Where an override keeps what it replaced.
+const REPLACED: &str = "replaced";
+
+/// Rights of a blob's file: nobody but owner and group reads it.
+const FILE_MODE: u32 = 0o640;
+
+/// Rights of the directories that are created.
+const DIRECTORY_MODE: u32 = 0o750;
+
+/// A UconDB object kept as files. Safe for many threads and processes, on one
+/// machine or, over NFS, several.
+#[derive(Debug)]
+pub struct DirectoryUconDb {
+    root: PathBuf,
+    /// Of the object, below folder and root.
+    directory: PathBuf,
+    location: String,
+}
+
+impl DirectoryUconDb {
+    /// The store that a URL names: `file:///path/to/store`.
+    ///
+    /// # Errors
+    /// A URL that is not of a local directory; a name that can't be a directory's.
+    pub fn from_url(url: &str, folder: &str, object: &str) -> Result<DirectoryUconDb> {
+        let root = Url::parse(url)
+            .ok()
+            .filter(|url| url.scheme() == "file")
+            .and_then(|url| url.to_file_path().ok())
+            .ok_or_else(|| Error::UconDb {
+                location: url.to_owned(),
+                problem: "ucon_db.server_url is no local directory: it looks like \
+                          file:///path/to/directory"
+                    .to_owned(),
+                kind: ErrorKind::Unreachable,
+            })?;
+        DirectoryUconDb::new(&root, folder, object)
+    }
+
+    /// The store in a directory, which the first upload creates if only its
+    /// parent exists: that far a path is meant, further it may be mistyped or
+    /// its file system not mounted. Nothing is touched yet.
+    ///
+    /// # Errors
+    /// A folder or object name that can't be a directory's.
+    pub fn new(root: &Path, folder: &str, object: &str) -> Result<DirectoryUconDb> {
+        let location = format!("file://{} ({folder}/{object})", root.display());
+        for (key, name) in [("folder_name", folder), ("object_name", object)] {
+            if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
+                return Err(Error::UconDb {
+                    location,
+                    problem: format!("ucon_db.{key} is {name:?}, which can't name a directory"),
+                    kind: ErrorKind::Unreachable,
+                });
+            }
+        }
+        Ok(DirectoryUconDb {
+            directory: root.join(folder).join(object),
+            root: root.to_path_buf(),
+            location,
+        })
+    }
+
+    fn path(&self, run: Run) -> PathBuf {
+        self.directory.join(format!("{run}{SUFFIX}"))
+    }
+
+    /// A failure of the file system, which is never the run's fault.
+    fn failed(&self, action: &'static str, path: &Path, source: io::Error) -> Error {
+        Error::UconDb {
+            location: self.location.clone(),
+            problem: Error::io(action, path, source).to_string(),
+            kind: ErrorKind::Unreachable,
+        }
+    }
+
+    /// An empty or missing store is told from one whose file system is not
+    /// there.
+    fn missing_is_empty(&self) -> Result<()> {
+        let parent = self.root.parent().unwrap_or(&self.root);
+        match fs::metadata(parent) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.failed("read", parent, error)),
+        }
+    }
+
+    /// Creates what is missing of the object's directory, durably.
+    fn create_directories(&self) -> Result<()> {
+        let folder = self.directory.parent().unwrap_or(&self.root);
+        for directory in [self.root.as_path(), folder, self.directory.as_path()] {
+            self.create_directory(directory)?;
+        }
+        Ok(())
+    }
+
+    fn create_directory(&self, directory: &Path) -> Result<()> {
+        match DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
+            Ok(()) => self.sync(directory.parent().unwrap_or(directory)),
+            Err(error) if error.kind() == IoKind::AlreadyExists && directory.is_dir() => Ok(()),
+            Err(error) => Err(self.failed("create", directory, error)),
+        }
+    }
+
+    /// Makes a directory's entries durable.
+    fn sync(&self, directory: &Path) -> Result<()> {
+        File::open(directory)
+            .and_then(|file| file.sync_all())
+            .map_err(|error| self.failed("write", directory, error))
+    }
+
+    /// The blob in a file that has no name yet which counts, durable but for
+    /// its name.
+    fn write(&self, blob: &[u8]) -> Result<NamedTempFile> {
+        let write = || {
+            let mut file = tempfile::Builder::new()
+                .prefix(".upload-")
+                .tempfile_in(&self.directory)?;
+            file.write_all(blob)?;
+            file.as_file()
+                .set_permissions(Permissions::from_mode(FILE_MODE))?;
+            file.as_file().sync_all()?;
+            Ok(file)
+        };
+        write().map_err(|error| self.failed("write into", &self.directory, error))
+    }
+
+    /// Gives what is under a run's key a second name among the replaced ones.
+    fn keep(&self, run: Run) -> Result<()> {
+        let current = self.path(run);
+        let replaced = self.directory.join(REPLACED);
+        self.create_directory(&replaced)?;
+        for count in 1_u64.. {
+            let kept = replaced.join(format!("{run}.{count}{SUFFIX}"));
+            match fs::hard_link(&current, &kept) {
+                Ok(()) => return self.sync(&replaced),
+                Err(error) if error.kind() == IoKind::AlreadyExists => {}
+                Err(error) if error.kind() == IoKind::NotFound => return Ok(()),
+                Err(error) => return Err(self.failed("create", &kept, error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds off other overrides in this object until the file is closed, so
+    /// that each keeps what it replaces.
+    fn lock(&self) -> Result<File> {
+        let lock = || {
+            let directory = File::open(&self.directory)?;
+            flock(&directory, FlockOperation::LockExclusive)?;
+            Ok(directory)
+        };
+        lock().map_err(|error: io::Error| self.failed("lock", &self.directory, error))
+    }
+}
+
+impl UconDb for DirectoryUconDb {
+    fn location(&self) -> &str {
+        &self.location
+    }
+
+    fn runs(&self) -> Result<BTreeSet<Run>> {
+        let entries = match fs::read_dir(&self.directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == IoKind::NotFound => {
+                return self.missing_is_empty().map(|()| BTreeSet::new());
+            }
+            Err(error) => return Err(self.failed("read", &self.directory, error)),
+        };
+        let mut runs = BTreeSet::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| self.failed("read", &self.directory, error))?;
+            let name = entry.file_name();
+            let key = name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
+            if let Some((key, run)) = key.and_then(|key| Some((key, Run::parse(key)?)))
+                && run.to_string() == key
+            {
+                runs.insert(run);
+            }
+        }
+        Ok(runs)
+    }
+
+    fn version(&self, run: Run) -> Result<Option<Version>> {
+        let path = self.path(run);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == IoKind::NotFound => {
+                return self.missing_is_empty().map(|()| None);
+            }
+            Err(error) => return Err(self.failed("read", &path, error)),
+        };
+        let size = file
+            .metadata()
+            .map_err(|error| self.failed("read", &path, error))?
+            .len();
+        let adler32 = adler2::adler32(BufReader::with_capacity(256 * 1024, file))
+            .map_err(|error| self.failed("read", &path, error))?;
+        Ok(Some(Version { size, adler32 }))
+    }
+
+    fn upload(&self, run: Run, blob: Bytes, existing: Override) -> Result<Upload> {
+        let sent = Version::of(&blob);
+        if sent.size > MAX_BLOB {
+            return Err(Error::UconDb {
+                location: self.location.clone(),
+                problem: format!(
+                    "run {run}: its blob has {} bytes; UconDB takes {MAX_BLOB} bytes (256 MiB) \
+                     at most",
+                    sent.size
+                ),
+                kind: ErrorKind::Permanent,
+            });
+        }
+        self.create_directories()?;
+        if existing == Override::No
+            && let Some(version) = self.version(run)?
+        {
+            return Ok(Upload::Exists(version));
+        }
+        let path = self.path(run);
+        let file = self.write(&blob)?;
+        let named = match existing {
+            Override::No => file.persist_noclobber(&path),
+            Override::Yes => {
+                let _lock = self.lock()?;
+                self.keep(run)?;
+                file.persist(&path)
+            }
+        };
+        match named {
+            Ok(_) => {
+                self.sync(&self.directory)?;
+                Ok(Upload::Stored(sent))
+            }
+            // Another writer of the same key was first.
+            Err(error)
+                if existing == Override::No && error.error.kind() == IoKind::AlreadyExists =>
+            {
+                self.version(run)?
+                    .map(Upload::Exists)
+                    .ok_or_else(|| self.failed("create", &path, error.error))
+            }
+            Err(error) => Err(self.failed("create", &path, error.error)),
+        }
+    }
+
+    fn download(&self, run: Run) -> Result<Vec<u8>> {
+        let path = self.path(run);
+        match fs::read(&path) {
+            Ok(blob) => Ok(blob),
+            Err(error) if error.kind() == IoKind::NotFound => {
+                self.missing_is_empty()?;
+                Err(Error::UconDb {
+                    location: self.location.clone(),
+                    problem: format!(
+                        "run {run}: download: there is no {}: the run is not migrated",
+                        path.display()
+                    ),
+                    kind: ErrorKind::Permanent,
+                })
+            }
+            Err(error) => Err(self.failed("read", &path, error)),
+        }
+    }
+}

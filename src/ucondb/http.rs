@@ -1,0 +1,317 @@
+//! UconDB over HTTP, whatever front end it stands behind: the bare server that
+//! closes every connection and sends bodies without a length, its own TLS that
+//! ends without notice, or a web server before it.
+//!
+//! The server's side of the conversation is described in `docs/ucondb.md`.
+
+mod address;
+mod answers;
+mod auth;
+mod listing;
+mod retry;
+mod transport;
+mod upload;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use secrecy::SecretString;
+use url::Url;
+
+use self::address::Address;
+use self::answers::{Failure, Missing};
+use self::auth::Authenticator;
+use self::listing::NotAListing;
+pub use self::retry::RetryPolicy;
+use self::transport::{Answer, Call, Transport};
+use crate::error::{Error, ErrorKind, Result};
+use crate::run::Run;
+use crate::ucondb::{MAX_BLOB, Override, UconDb, Upload, Version};
+
+/// The longest answer that is metadata, names or an error page, in bytes.
+const SHORT: u64 = 4 * 1024 * 1024;
+
+/// The longest listing, in bytes: four million versions.
+const LONGEST_LISTING: u64 = 1024 * 1024 * 1024;
+
+/// Where UconDB is and how to talk to it.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// The base URL, which usually ends in `/app`; `file:///directory` for a
+    /// directory in its stead.
+    pub server_url: String,
+    /// The folder.
+    pub folder: String,
+    /// The object.
+    pub object: String,
+    /// Who uploads.
+    pub user: String,
+    /// Their password.
+    pub password: SecretString,
+    /// How long to wait for a connection, for an answer to begin, and for more
+    /// of it to come.
+    pub timeout: Duration,
+    /// A PEM file of certificate authorities to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Whether the server's certificate is verified.
+    pub verify_tls: bool,
+    /// The `User-Agent` header.
+    pub user_agent: String,
+    /// How a failed request is tried again.
+    pub retry: RetryPolicy,
+}
+
+impl HttpSettings {
+    /// Settings with a time limit of 60 s, verified TLS, and the usual retries.
+    pub fn new(
+        server_url: impl Into<String>,
+        folder: impl Into<String>,
+        object: impl Into<String>,
+        user: impl Into<String>,
+        password: impl Into<SecretString>,
+    ) -> HttpSettings {
+        HttpSettings {
+            server_url: server_url.into(),
+            folder: folder.into(),
+            object: object.into(),
+            user: user.into(),
+            password: password.into(),
+            timeout: Duration::from_secs(60),
+            ca_file: None,
+            verify_tls: true,
+            user_agent: concat!("run_record_archiver/", env!("CARGO_PKG_VERSION")).to_owned(),
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
+/// A UconDB object on a server. Safe for many threads; connections are pooled.
+pub struct HttpUconDb {
+    address: Address,
+    transport: Transport,
+    auth: Authenticator,
+    retry: RetryPolicy,
+    /// A run that has a version: an upload under its key is refused, so it
+    /// can be asked for a challenge without a risk.
+    known_run: Mutex<Option<Run>>,
+}
+
+impl fmt::Debug for HttpUconDb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpUconDb")
+            .field("location", &self.address.location)
+            .field("user", &self.auth.user)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HttpUconDb {
+    /// Checks the settings and prepares connections; the server is not asked yet.
+    ///
+    /// # Errors
+    /// A URL, folder or object name that can't be used; a CA file that can't be read.
+    pub fn new(settings: HttpSettings) -> Result<HttpUconDb> {
+        let address = Address::new(&settings.server_url, &settings.folder, &settings.object)?;
+        let transport =
+            Transport::new(&settings, address.is_tls()).map_err(|problem| Error::UconDb {
+                location: address.location.clone(),
+                problem,
+                kind: ErrorKind::Unreachable,
+            })?;
+        Ok(HttpUconDb {
+            address,
+            transport,
+            auth: Authenticator::new(settings.user, settings.password),
+            retry: settings.retry,
+            known_run: Mutex::new(None),
+        })
+    }
+
+    /// Makes `attempt` until it succeeds, fails for good, or has had its chances.
+    fn persist<T>(&self, mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+        let mut made = 1;
+        loop {
+            match attempt() {
+                Err(Failure::Again { error, after }) if made < self.retry.attempts => {
+                    let pause = self.retry.pause(made, after);
+                    made += 1;
+                    log::warn!(
+                        "{error}; trying again in {:.1} s (attempt {made} of {})",
+                        pause.as_secs_f64(),
+                        self.retry.attempts
+                    );
+                    thread::sleep(pause);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Asks without credentials, as reading needs none.
+    fn get(&self, subject: &str, url: Url, limit: u64) -> Result<Answer, Failure> {
+        self.transport
+            .send(Call::get(url, limit))
+            .map_err(|fault| self.fault(subject, fault))
+    }
+
+    fn list(&self) -> Result<BTreeSet<Run>, Failure> {
+        let subject = "listing the versions";
+        let answer = self.get(subject, self.address.versions(), LONGEST_LISTING)?;
+        match answer.status {
+            200 => listing::runs(&answer.body).map_err(|problem| match problem {
+                NotAListing::CutShort => self.again(format!(
+                    "{subject}: the listing is cut short after {} bytes{}",
+                    answer.body.len(),
+                    cause(&answer)
+                )),
+                NotAListing::Other(why) => self.no_ucondb(
+                    subject,
+                    format!("answers what is no listing of versions ({why})"),
+                ),
+            }),
+            404 if self.missing(&answer) == Some(Missing::Object) => Ok(BTreeSet::new()),
+            _ => Err(self.refused(subject, &answer)),
+        }
+    }
+
+    /// Asks once what the server holds under a run's key.
+    fn look_up(&self, run: Run) -> Result<Option<Version>, Failure> {
+        let subject = format!("run {run}: asking for its version");
+        let answer = self.get(&subject, self.address.metadata(run), SHORT)?;
+        match answer.status {
+            200 => match listing::version(&answer.body) {
+                Some(version) => {
+                    self.note(run);
+                    Ok(Some(version))
+                }
+                None if answer.cut.is_some() || answer.body.is_empty() => Err(self.again(format!(
+                    "{subject}: the answer is cut short after {} bytes{}",
+                    answer.body.len(),
+                    cause(&answer)
+                ))),
+                None => Err(self.no_ucondb(&subject, "answers what is no version".to_owned())),
+            },
+            404 => match self.missing(&answer) {
+                Some(Missing::Version | Missing::Object) => Ok(None),
+                _ => Err(self.refused(&subject, &answer)),
+            },
+            // A missing folder or object is a 500 here.
+            500 => match self.whereabouts() {
+                Some(Missing::Object) => Ok(None),
+                Some(Missing::Folder) => Err(self.no_folder(&subject)),
+                _ => Err(self.refused(&subject, &answer)),
+            },
+            _ => Err(self.refused(&subject, &answer)),
+        }
+    }
+
+    fn fetch(&self, run: Run) -> Result<Vec<u8>, Failure> {
+        let subject = format!("run {run}: download");
+        let answer = self.get(&subject, self.address.blob(run), MAX_BLOB)?;
+        match answer.status {
+            200 => {}
+            404 if self.missing(&answer) == Some(Missing::Version) => {
+                return Err(self.no_version(&subject, run));
+            }
+            500 => {
+                return Err(match self.whereabouts() {
+                    Some(Missing::Object) => self.no_version(&subject, run),
+                    Some(Missing::Folder) => self.no_folder(&subject),
+                    _ => self.refused(&subject, &answer),
+                });
+            }
+            _ => return Err(self.refused(&subject, &answer)),
+        }
+        let expected = match answers::stored(&answer.headers) {
+            Some(version) => version,
+            // A front end may drop the headers that it does not know.
+            None => self
+                .look_up(run)?
+                .ok_or_else(|| self.no_version(&subject, run))?,
+        };
+        let size = answer.body.len() as u64;
+        if size != expected.size {
+            return Err(self.again(format!(
+                "{subject}: {size} of {} bytes arrived{}",
+                expected.size,
+                cause(&answer)
+            )));
+        }
+        let arrived = Version::of(&answer.body);
+        if arrived != expected {
+            return Err(self.again(format!(
+                "{subject}: its {size} bytes arrived with Adler-32 {:08x}, UconDB recorded {:08x}: \
+                 they were changed on the way or in the database",
+                arrived.adler32, expected.adler32
+            )));
+        }
+        self.note(run);
+        Ok(answer.body)
+    }
+
+    /// After a 500, which says nothing: whether the object or the folder is missing.
+    fn whereabouts(&self) -> Option<Missing> {
+        let answer = self
+            .get("listing the objects", self.address.objects(), SHORT)
+            .ok()?;
+        if answer.status == 200 {
+            let names = listing::names(&answer.body).ok()?;
+            return (!names.contains(&self.address.object)).then_some(Missing::Object);
+        }
+        let answer = self
+            .get("looking for the folder", self.address.no_versions(), SHORT)
+            .ok()?;
+        (answer.status == 404)
+            .then(|| self.missing(&answer))
+            .flatten()
+    }
+
+    /// Notes a run whose key exists.
+    fn note(&self, run: Run) {
+        let mut known = self
+            .known_run
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        *known = Some(run);
+    }
+}
+
+impl UconDb for HttpUconDb {
+    fn location(&self) -> &str {
+        &self.address.location
+    }
+
+    fn runs(&self) -> Result<BTreeSet<Run>> {
+        let runs = self.persist(|| self.list())?;
+        if let Some(&run) = runs.last() {
+            self.note(run);
+        }
+        Ok(runs)
+    }
+
+    fn version(&self, run: Run) -> Result<Option<Version>> {
+        Ok(self.persist(|| self.look_up(run))?)
+    }
+
+    fn upload(&self, run: Run, blob: Bytes, existing: Override) -> Result<Upload> {
+        Ok(self.store(run, &blob, existing)?)
+    }
+
+    fn download(&self, run: Run) -> Result<Vec<u8>> {
+        Ok(self.persist(|| self.fetch(run))?)
+    }
+}
+
+/// Why an answer's body ended, for the end of a message.
+fn cause(answer: &Answer) -> String {
+    answer
+        .cut
+        .as_ref()
+        .map(|cause| format!(" ({cause})"))
+        .unwrap_or_default()
+}

@@ -1,0 +1,259 @@
+//! The URLs of a UconDB object, and its name in messages.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use url::Url;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::run::Run;
+use crate::ucondb::Override;
+
+/// What a query value keeps as it is. Everything else is percent-encoded, the
+/// comma too: the server splits the digest header on it.
+const VALUE: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Later than any version: a listing since then is empty, and its answer still
+/// tells whether folder and object exist. Seconds since 1970, the year 2100.
+const FAR_FUTURE: &str = "4102444800";
+
+/// Where an object lives: the server's base URL, the folder, the object.
+#[derive(Debug)]
+pub(super) struct Address {
+    base: Url,
+    pub(super) folder: String,
+    pub(super) object: String,
+    /// For messages: base URL, folder and object.
+    pub(super) location: String,
+}
+
+impl Address {
+    /// Checks what the configuration says and puts it together.
+    pub(super) fn new(server_url: &str, folder: &str, object: &str) -> Result<Address> {
+        let mut base = Url::parse(server_url).map_err(|error| {
+            wrong(
+                "ucon_db.server_url".to_owned(),
+                format!(
+                    "not a URL: {error}; it looks like https://host:9443/<instance>/app, \
+                     or file:///directory for a trial"
+                ),
+            )
+        })?;
+        if !base.username().is_empty() || base.password().is_some() {
+            // Without its user and password the URL can be shown.
+            let shown = without_credentials(base);
+            return Err(wrong(
+                shown,
+                "ucon_db.server_url must not hold a user or password: name them in \
+                 ucon_db.writer_user and ucon_db.writer_password"
+                    .to_owned(),
+            ));
+        }
+        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+            return Err(wrong(
+                base.to_string(),
+                "ucon_db.server_url must begin with https://, http:// or file://".to_owned(),
+            ));
+        }
+        if base.query().is_some() || base.fragment().is_some() {
+            return Err(wrong(
+                base.to_string(),
+                "ucon_db.server_url must end with the path, usually /app, without ? or #"
+                    .to_owned(),
+            ));
+        }
+        let path = base.path().trim_end_matches('/').replace(',', "%2C");
+        base.set_path(&path);
+        let shown = base.as_str().trim_end_matches('/');
+        for (key, name) in [("folder_name", folder), ("object_name", object)] {
+            if !is_plain(name) {
+                return Err(wrong(
+                    shown.to_owned(),
+                    format!(
+                        "ucon_db.{key} is {name:?}: UconDB does not decode its paths, so the name \
+                         may only hold letters, digits, '-', '_', '.' and '~'"
+                    ),
+                ));
+            }
+        }
+        Ok(Address {
+            location: format!("{shown} ({folder}/{object})"),
+            folder: folder.to_owned(),
+            object: object.to_owned(),
+            base,
+        })
+    }
+
+    /// The base URL as messages show it.
+    pub(super) fn base(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// Whether the connection is to be encrypted.
+    pub(super) fn is_tls(&self) -> bool {
+        self.base.scheme() == "https"
+    }
+
+    /// The listing of every version.
+    pub(super) fn versions(&self) -> Url {
+        self.at(
+            "versions",
+            &[("object", &self.object), ("folder", &self.folder)],
+        )
+    }
+
+    /// A listing that is always empty, to see whether the folder exists.
+    pub(super) fn no_versions(&self) -> Url {
+        self.at(
+            "versions",
+            &[
+                ("object", &self.object),
+                ("folder", &self.folder),
+                ("tr_since", FAR_FUTURE),
+            ],
+        )
+    }
+
+    /// The names of the folder's objects.
+    pub(super) fn objects(&self) -> Url {
+        self.at("objects", &[("folder", &self.folder)])
+    }
+
+    /// A run's blob.
+    pub(super) fn blob(&self, run: Run) -> Url {
+        self.at(&self.data(), &[("key", &run.to_string())])
+    }
+
+    /// What is known of a run's blob.
+    pub(super) fn metadata(&self, run: Run) -> Url {
+        self.at(
+            &self.data(),
+            &[("key", &run.to_string()), ("meta_only", "yes")],
+        )
+    }
+
+    /// Where a run's blob is sent.
+    pub(super) fn upload(&self, run: Run, existing: Override) -> Url {
+        let key = run.to_string();
+        self.at(
+            &self.data(),
+            &[
+                ("full_meta", "yes"),
+                ("tag", &key),
+                ("key", &key),
+                (
+                    "override",
+                    match existing {
+                        Override::No => "no",
+                        Override::Yes => "yes",
+                    },
+                ),
+            ],
+        )
+    }
+
+    fn data(&self) -> String {
+        format!("data/{}/{}", self.folder, self.object)
+    }
+
+    fn at(&self, path: &str, query: &[(&str, &str)]) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!(
+            "{}/{path}",
+            self.base.path().trim_end_matches('/')
+        ));
+        let query: Vec<String> = query
+            .iter()
+            .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, VALUE)))
+            .collect();
+        url.set_query(Some(&query.join("&")));
+        url
+    }
+}
+
+/// A URL that can be shown: without user and password, query and fragment.
+pub(super) fn without_credentials(mut url: Url) -> String {
+    // Both fail only on URLs that can't hold credentials.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
+}
+
+fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && name != "."
+        && name != ".."
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte))
+}
+
+fn wrong(location: String, problem: String) -> Error {
+    Error::UconDb {
+        location,
+        problem,
+        kind: ErrorKind::Unreachable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(server_url: &str, folder: &str, object: &str) -> String {
+        Address::new(server_url, folder, object)
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn urls_are_those_of_the_protocol() {
+        let address =
+            Address::new("https://h:9443/instance/app/", "prd.ev-01", "configuration").unwrap();
+        assert_eq!(
+            address.location,
+            "https://h:9443/instance/app (prd.ev-01/configuration)"
+        );
+        assert_eq!(
+            address.upload(Run(7), Override::No).as_str(),
+            "https://h:9443/instance/app/data/prd.ev-01/configuration\
+             ?full_meta=yes&tag=7&key=7&override=no"
+        );
+        assert_eq!(
+            address.metadata(Run(7)).as_str(),
+            "https://h:9443/instance/app/data/prd.ev-01/configuration?key=7&meta_only=yes"
+        );
+        assert_eq!(
+            address.versions().as_str(),
+            "https://h:9443/instance/app/versions?object=configuration&folder=prd.ev-01"
+        );
+        let at_the_root = Address::new("http://h", "f", "o").unwrap();
+        assert_eq!(at_the_root.objects().as_str(), "http://h/objects?folder=f");
+        let comma = Address::new("http://h/a,b/app", "f", "o").unwrap();
+        assert_eq!(
+            comma.objects().as_str(),
+            "http://h/a%2Cb/app/objects?folder=f"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_an_address_is_refused_without_showing_a_password() {
+        let text = problem("https://me:geheim@h/app", "f", "o");
+        assert!(
+            text.contains("writer_password") && !text.contains("geheim"),
+            "{text}"
+        );
+        assert!(problem("ftp://h/app", "f", "o").contains("https://"));
+        assert!(problem("h:9443/app", "f", "o").contains("https://"));
+        assert!(problem("", "f", "o").contains("not a URL"));
+        assert!(problem("https://h/app?x=1", "f", "o").contains("without ? or #"));
+        for name in ["", "a/b", "a b", "..", "a,b", "é", "a%20b"] {
+            assert!(problem("https://h/app", name, "o").contains("folder_name"));
+            assert!(problem("https://h/app", "f", name).contains("object_name"));
+        }
+    }
+}
