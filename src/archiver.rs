@@ -1,7 +1,6 @@
 //! One execution: wires the parts together and runs the mode that was asked for.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use crate::artdaqdb::{self, ArtdaqDb};
 use crate::cli::{CommandLine, Mode};
@@ -16,6 +15,7 @@ use crate::shutdown::Shutdown;
 use crate::stage::{self, Fuzz, Report, Settings, Stage};
 use crate::state::StateStore;
 use crate::summary::Summary;
+use crate::ucondb::http::HttpSettings;
 use crate::ucondb::{self, UconDb};
 
 /// How an execution ended.
@@ -95,6 +95,64 @@ pub fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Resul
     })
 }
 
+/// Which runs the stages take when nothing but the mode says so.
+fn stage_mode(command: &CommandLine) -> stage::Mode<'_> {
+    match &command.runs {
+        Some(runs) => stage::Mode::Runs(runs),
+        None if command.incremental => stage::Mode::Incremental,
+        None => stage::Mode::Full,
+    }
+}
+
+fn mode_name(command: &CommandLine) -> String {
+    let extent = stage_mode(command).name();
+    match command.mode {
+        Mode::RetryFailedImport => "Retry Failed Imports".to_owned(),
+        Mode::RetryFailedMigrate => "Retry Failed Migrations".to_owned(),
+        Mode::RecoverImportState => "Recover Import State".to_owned(),
+        Mode::RecoverMigrateState => "Recover Migrate State".to_owned(),
+        Mode::ImportOnly => format!("Import Only ({extent})"),
+        Mode::MigrateOnly => format!("Migrate Only ({extent})"),
+        _ => format!("Full Pipeline ({extent})"),
+    }
+}
+
+/// What this version can't do is an error before anything is done.
+fn refuse_what_is_not_built(command: &CommandLine, config: &Config) -> Result<()> {
+    let flag = match command.mode {
+        Mode::ReportStatus { .. } => "--report-status",
+        Mode::Check => "--check",
+        Mode::Verify => "--verify",
+        Mode::Extract(_) => "--extract",
+        Mode::Dashboard => "--dashboard",
+        _ if command.dry_run => "--dry-run",
+        _ if config.artdaq_db.use_tools => "artdaq_db.use_tools: true",
+        _ => return Ok(()),
+    };
+    Err(Error::Usage(format!("{flag} is not available in this version yet; nothing was done")))
+}
+
+/// The files that `fhiclize_generate` names.
+fn generated(config: &Config) -> Result<BTreeSet<Generated>> {
+    config
+        .fhiclize_generate
+        .iter()
+        .map(|name| {
+            name.parse().map_err(|error| Error::Config {
+                file: config.file.clone(),
+                line: None,
+                key: "fhiclize_generate".into(),
+                problem: format!("{error}"),
+            })
+        })
+        .collect()
+}
+
+/// How an operator would type the command again, without its mode.
+fn command_to_repeat(command: &CommandLine) -> String {
+    format!("./run_archiver.sh {}", command.config.display())
+}
+
 /// The parts of one execution.
 struct Execution<'a> {
     command: &'a CommandLine,
@@ -132,7 +190,7 @@ impl Execution<'_> {
         let fuzz = &self.config.app_fuzz;
         let settings = Settings {
             workers: app.parallel_workers,
-            attempts: app.run_process_retries.saturating_add(1),
+            attempts: app.attempts(),
             retry_delay: app.retry_delay_seconds,
             batch_size: app.batch_size,
             fuzz: Fuzz {
@@ -160,15 +218,17 @@ impl Execution<'_> {
 
     fn ucondb(&self) -> Result<Box<dyn UconDb>> {
         let ucon = &self.config.ucon_db;
-        ucondb::open(ucondb::Settings {
-            server_url: ucon.server_url.clone(),
-            folder: ucon.folder_name.clone(),
-            object: ucon.object_name.clone(),
-            user: ucon.writer_user.clone(),
-            password: ucon.writer_password.clone(),
+        ucondb::open(HttpSettings {
             timeout: ucon.timeout_seconds,
             ca_file: ucon.ca_file.clone(),
             verify_tls: ucon.verify_tls,
+            ..HttpSettings::new(
+                &ucon.server_url,
+                &ucon.folder_name,
+                &ucon.object_name,
+                &ucon.writer_user,
+                ucon.writer_password.clone(),
+            )
         })
     }
 

@@ -103,9 +103,12 @@ pub fn unpack(blob: &str) -> Result<Vec<FclFile>, String> {
 
 /// Whether two blobs hold the same record: equal but for when they were packed.
 #[must_use]
-pub fn same_record(one: &str, other: &str) -> bool {
-    let packed = |line: &&str| !line.starts_with(PACKED_ON);
-    one.lines().filter(packed).eq(other.lines().filter(packed))
+pub fn same_record(one: &[u8], other: &[u8]) -> bool {
+    let undated = |blob| {
+        <[u8]>::split(blob, |byte| *byte == b'\n')
+            .filter(|line: &&[u8]| !line.starts_with(PACKED_ON.as_bytes()))
+    };
+    undated(one).eq(undated(other))
 }
 
 /// A file's heading in a blob, by byte offsets.

@@ -148,7 +148,10 @@ impl Error {
         match self {
             Error::ArtdaqDb { kind, .. } | Error::UconDb { kind, .. } => *kind,
             Error::Io { source, .. } if is_environment(source) => ErrorKind::Unreachable,
-            Error::OnPurpose { is_permanent: false, .. } => ErrorKind::Transient,
+            Error::OnPurpose {
+                is_permanent: false,
+                ..
+            } => ErrorKind::Transient,
             Error::RunRecord { .. }
             | Error::Syntax { .. }
             | Error::Io { .. }

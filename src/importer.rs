@@ -9,7 +9,7 @@ use crate::artdaqdb::{ArtdaqDb, Presence};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fhicl;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
-use crate::run_record::{self, Generated, RunRecord};
+use crate::run_record::{self, Generated, Options, RunRecord};
 use crate::stage::{Stage, Survey, Words};
 
 /// The import stage's words.
@@ -67,10 +67,13 @@ fn read_schema(fcl_conf_dir: &Path) -> Result<FclFile> {
     let path = fcl_conf_dir.join("schema.fcl");
     let unusable = |problem: String| Error::ArtdaqDb {
         location: path.display().to_string(),
-        problem: format!("{problem}. Every run is stored with this schema: correct artdaq_db.fcl_conf_dir or the file"),
+        problem: format!(
+            "{problem}. Every run is stored with this schema: correct artdaq_db.fcl_conf_dir or the file"
+        ),
         kind: ErrorKind::Unreachable,
     };
-    let text = fs::read_to_string(&path).map_err(|error| unusable(format!("cannot read it: {error}")))?;
+    let text =
+        fs::read_to_string(&path).map_err(|error| unusable(format!("cannot read it: {error}")))?;
     fhicl::parse(&text).map_err(|error| unusable(format!("not FHiCL: {error}")))?;
     Ok(FclFile {
         entity: SCHEMA_ENTITY.into(),
@@ -85,7 +88,11 @@ impl Stage for Importer<'_> {
 
     fn survey(&self) -> Result<Survey> {
         let records = run_record::scan(self.run_records_dir)?;
-        log::info!("Found {} run directories in {}", records.len(), self.run_records_dir.display());
+        log::info!(
+            "Found {} run directories in {}",
+            records.len(),
+            self.run_records_dir.display()
+        );
         log::info!("Querying artdaqDB for archived runs...");
         let runs = self.artdaqdb.runs()?;
         let archived: BTreeSet<Run> = runs
@@ -93,10 +100,16 @@ impl Stage for Importer<'_> {
             .filter(|(_, presence)| **presence == Presence::Whole)
             .map(|(run, _)| *run)
             .collect();
-        log::info!("✓ ArtdaqDB query complete: {} runs in {}", archived.len(), self.artdaqdb.location());
+        log::info!(
+            "✓ ArtdaqDB query complete: {} runs in {}",
+            archived.len(),
+            self.artdaqdb.location()
+        );
         for run in runs.keys().filter(|run| !archived.contains(run)) {
             if records.contains_key(run) {
-                log::warn!("Run {run} is in artdaqDB in part only: its import was cut short. It is completed now");
+                log::warn!(
+                    "Run {run} is in artdaqDB in part only: its import was cut short. It is completed now"
+                );
             } else {
                 log::warn!(
                     "Run {run} is in artdaqDB in part only, and its run record is gone from {}. \
@@ -119,7 +132,13 @@ impl Stage for Importer<'_> {
         let path = lock(&self.records).get(&run).cloned();
         let path = path.unwrap_or_else(|| self.run_records_dir.join(run.to_string()));
         log::debug!("Run {run}: Reading {}", path.display());
-        let mut record = RunRecord::read(run, &path, self.generate)?;
+        let mut record = RunRecord::read(
+            run,
+            &path,
+            &Options {
+                generate: self.generate,
+            },
+        )?;
         record.files.push(self.schema.clone());
         log::debug!(
             "Run {run}: Archiving {} files to artdaqDB as {run}/{}",
@@ -130,12 +149,14 @@ impl Stage for Importer<'_> {
         self.artdaqdb
             .insert(run, &record.configuration, &record.files)
             .map_err(in_record)?;
-        if record.update.is_empty() {
+        if record.update.files.is_empty() {
             log::debug!("Run {run}: No start or stop time, so no update");
         } else {
-            self.artdaqdb.update(run, &record.update).map_err(in_record)?;
+            self.artdaqdb
+                .update(run, &record.update.files)
+                .map_err(in_record)?;
         }
-        if !record.has_stop_time {
+        if !record.update.has_stop_time {
             lock(&self.unfinished).insert(run);
         }
         Ok(())
@@ -152,7 +173,11 @@ fn name_file(error: Error, record: &Path) -> Error {
         Error::Syntax { path, source } => {
             let file = record.join(&path);
             let text = file.with_extension("txt");
-            let path = if !file.exists() && text.exists() { text } else { file };
+            let path = if !file.exists() && text.exists() {
+                text
+            } else {
+                file
+            };
             Error::Syntax { path, source }
         }
         error => error,

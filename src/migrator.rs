@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use md5::{Digest, Md5};
 
@@ -36,7 +37,11 @@ impl<'a> Migrator<'a> {
     /// The stage from `artdaqdb` to `ucondb`.
     #[must_use]
     pub fn new(artdaqdb: &'a dyn ArtdaqDb, ucondb: &'a dyn UconDb, validate: bool) -> Migrator<'a> {
-        Migrator { artdaqdb, ucondb, validate }
+        Migrator {
+            artdaqdb,
+            ucondb,
+            validate,
+        }
     }
 
     fn error(&self, run: Run, problem: String, kind: ErrorKind) -> Error {
@@ -48,13 +53,16 @@ impl<'a> Migrator<'a> {
     }
 
     /// The key exists: success if it holds this very record, an error if not.
-    fn settle_existing(&self, run: Run, blob: &str, existing: Version) -> Result<()> {
+    fn settle_existing(&self, run: Run, blob: &[u8], existing: Version) -> Result<()> {
         let stored = self.ucondb.download(run)?;
-        if std::str::from_utf8(&stored).is_ok_and(|stored| blob::same_record(stored, blob)) {
-            log::info!("Run {run} is in UconDB already, with the same content ({} bytes)", existing.size);
+        if blob::same_record(&stored, blob) {
+            log::info!(
+                "Run {run} is in UconDB already, with the same content ({} bytes)",
+                existing.size
+            );
             return Ok(());
         }
-        let ours = Version::of(blob.as_bytes());
+        let ours = Version::of(blob);
         Err(self.error(
             run,
             format!(
@@ -81,10 +89,18 @@ impl Stage for Migrator<'_> {
             .filter(|(_, presence)| **presence == Presence::Whole)
             .map(|(run, _)| *run)
             .collect();
-        log::info!("✓ ArtdaqDB query complete: {} runs in {}", source.len(), self.artdaqdb.location());
+        log::info!(
+            "✓ ArtdaqDB query complete: {} runs in {}",
+            source.len(),
+            self.artdaqdb.location()
+        );
         log::info!("Querying UconDB for migrated runs...");
         let archived = self.ucondb.runs()?;
-        log::info!("✓ UconDB query complete: {} runs in {}", archived.len(), self.ucondb.location());
+        log::info!(
+            "✓ UconDB query complete: {} runs in {}",
+            archived.len(),
+            self.ucondb.location()
+        );
         Ok(Survey {
             known: &source | &archived,
             source,
@@ -96,10 +112,11 @@ impl Stage for Migrator<'_> {
         log::debug!("Run {run}: Reading back from artdaqDB");
         let configuration = self.artdaqdb.read(run)?;
         let blob = blob::pack(run, &configuration.files, Timestamp::now());
+        let files = configuration.files.len();
+        drop(configuration);
         let md5 = Md5::digest(blob.as_bytes());
         log::debug!(
-            "Run {run}: Blob of {} files, {} bytes, MD5 {}",
-            configuration.files.len(),
+            "Run {run}: Blob of {files} files, {} bytes, MD5 {}",
             blob.len(),
             hex(&md5)
         );
@@ -107,7 +124,8 @@ impl Stage for Migrator<'_> {
         for finding in &findings {
             log::warn!("Run {run}: the blob does not meet its readers' demands: {finding}");
         }
-        match self.ucondb.upload(run, blob.as_bytes(), Override::No)? {
+        let blob = Bytes::from(blob);
+        match self.ucondb.upload(run, blob.clone(), Override::No)? {
             Upload::Stored(_) => {}
             Upload::Exists(existing) => return self.settle_existing(run, &blob, existing),
         }
@@ -132,7 +150,9 @@ impl Stage for Migrator<'_> {
             // What came back is what was checked, to the byte.
             match findings.len() {
                 0 => log::info!("✓ Run {run}: blob validation passed"),
-                count => log::warn!("✗ Run {run}: blob validation found {count} problem(s), named above"),
+                count => {
+                    log::warn!("✗ Run {run}: blob validation found {count} problem(s), named above")
+                }
             }
         }
         Ok(())

@@ -26,10 +26,17 @@ pub fn recover(stage: &dyn Stage, store: &StateStore) -> Result<()> {
     let mut state = State::default();
     // Runs above the last archived one were never attempted, as far as the archive tells.
     let last = survey.archived.last().copied();
-    let known: BTreeSet<Run> = survey.known.iter().copied().filter(|run| Some(*run) <= last).collect();
+    let known: BTreeSet<Run> = survey
+        .known
+        .iter()
+        .copied()
+        .filter(|run| Some(*run) <= last)
+        .collect();
     state.recompute(&known, &survey.archived, &failures);
 
-    let suffix = jiff::Zoned::now().strftime("%Y%m%d_%H%M%S").to_string();
+    let suffix = jiff::ZonedDateTime::now()
+        .strftime("%Y%m%d_%H%M%S")
+        .to_string();
     for path in [store.failure_log(), store.state_file()] {
         if let Some(kept) = keep(path, &suffix)? {
             log::info!("Kept {} as {}", path.display(), kept.display());
@@ -39,8 +46,16 @@ pub fn recover(stage: &dyn Stage, store: &StateStore) -> Result<()> {
     store.write(&state)?;
 
     let number = |run: Option<Run>| run.map_or_else(|| "none".to_owned(), |run| run.to_string());
-    log::info!("✓ {}: state rebuilt in {}", words.title, store.state_file().display());
-    log::info!("  Runs in the source: {}, archived: {}", survey.source.len(), survey.archived.len());
+    log::info!(
+        "✓ {}: state rebuilt in {}",
+        words.title,
+        store.state_file().display()
+    );
+    log::info!(
+        "  Runs in the source: {}, archived: {}",
+        survey.source.len(),
+        survey.archived.len()
+    );
     log::info!(
         "  last_contiguous_run: {}, last_attempted_run: {}",
         number(state.last_contiguous_run),

@@ -156,7 +156,9 @@ pub fn run(
         failures,
     };
     record.failures.extend(&selection.late);
-    record.failures.retain(|run| !record.survey.archived.contains(run));
+    record
+        .failures
+        .retain(|run| !record.survey.archived.contains(run));
     record.write()?;
 
     let mut report = Report {
@@ -165,7 +167,14 @@ pub fn run(
         ..Report::default()
     };
     if !selection.runs.is_empty() {
-        batch::run(stage, &selection.runs, settings, shutdown, &mut record, &mut report);
+        batch::run(
+            stage,
+            &selection.runs,
+            settings,
+            shutdown,
+            &mut record,
+            &mut report,
+        );
         report.left = selection.runs.len() - report.archived.len() - report.failed.len();
     }
     report.failures = record.failures.len();

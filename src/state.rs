@@ -46,7 +46,9 @@ impl State {
         archived: &BTreeSet<Run>,
         failed: &BTreeSet<Run>,
     ) {
-        let last = |settled: &dyn Fn(&Run) -> bool| known.iter().take_while(|run| settled(run)).last().copied();
+        let last = |settled: &dyn Fn(&Run) -> bool| {
+            known.iter().take_while(|run| settled(run)).last().copied()
+        };
         self.last_contiguous_run = last(&|run| archived.contains(run));
         self.last_attempted_run = last(&|run| archived.contains(run) || failed.contains(run));
     }
@@ -63,7 +65,10 @@ impl StateStore {
     /// The state kept in these two files, which need not exist.
     #[must_use]
     pub fn new(state_file: PathBuf, failure_log: PathBuf) -> StateStore {
-        StateStore { state_file, failure_log }
+        StateStore {
+            state_file,
+            failure_log,
+        }
     }
 
     /// The state file, for messages.
@@ -85,7 +90,10 @@ impl StateStore {
     /// writes. It is never taken for an empty one, and never changed.
     pub fn read(&self, way_out: &str) -> Result<State> {
         let Some(text) = read_if_exists(&self.state_file)? else {
-            log::debug!("Reading state file: {} (does not exist yet)", self.state_file.display());
+            log::debug!(
+                "Reading state file: {} (does not exist yet)",
+                self.state_file.display()
+            );
             return Ok(State::default());
         };
         let broken = |problem: String| Error::State {
@@ -100,7 +108,9 @@ impl StateStore {
                 // The old tool writes 0 for "none yet".
                 Some(0) => Ok(None),
                 Some(number) => Ok(Some(Run(number))),
-                None => Err(broken(format!("has {value} for {key}, which is not a run number"))),
+                None => Err(broken(format!(
+                    "has {value} for {key}, which is not a run number"
+                ))),
             },
         };
         let state = State {
@@ -118,8 +128,16 @@ impl StateStore {
     /// # Errors
     /// The file can't be written; it is then as it was.
     pub fn write(&self, state: &State) -> Result<()> {
-        log::debug!("Writing state file: {}: {}", self.state_file.display(), json(state));
-        durable::replace(&self.state_file, format!("{}\n", json(state)).as_bytes(), durable::PRIVATE)
+        log::debug!(
+            "Writing state file: {}: {}",
+            self.state_file.display(),
+            json(state)
+        );
+        durable::replace(
+            &self.state_file,
+            format!("{}\n", json(state)).as_bytes(),
+            durable::PRIVATE,
+        )
     }
 
     /// Reads the failure log: a run number a line. A log that does not exist is empty.
@@ -185,7 +203,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn store(directory: &tempfile::TempDir) -> StateStore {
-        StateStore::new(directory.path().join("state.json"), directory.path().join("failures.log"))
+        StateStore::new(
+            directory.path().join("state.json"),
+            directory.path().join("failures.log"),
+        )
     }
 
     fn runs(numbers: &[u64]) -> BTreeSet<Run> {
@@ -197,7 +218,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = store(&directory);
         assert_eq!(store.read("").unwrap(), State::default());
-        fs::write(store.state_file(), r#"{ "last_contiguous_run": 12500, "note": "x", "last_attempted_run": 12550 }"#).unwrap();
+        fs::write(
+            store.state_file(),
+            r#"{ "last_contiguous_run": 12500, "note": "x", "last_attempted_run": 12550 }"#,
+        )
+        .unwrap();
         let state = store.read("").unwrap();
         assert_eq!(state.incremental_start(), Some(Run(12550)));
         store.write(&state).unwrap();
@@ -211,10 +236,23 @@ mod tests {
     fn a_broken_state_is_an_error_that_names_the_way_out() {
         let directory = tempfile::tempdir().unwrap();
         let store = store(&directory);
-        for text in ["", "{", "[]", "12", r#"{"last_contiguous_run": "12"}"#, r#"{"last_attempted_run": -1}"#] {
+        for text in [
+            "",
+            "{",
+            "[]",
+            "12",
+            r#"{"last_contiguous_run": "12"}"#,
+            r#"{"last_attempted_run": -1}"#,
+        ] {
             fs::write(store.state_file(), text).unwrap();
-            let error = store.read("Run --recover-import-state").unwrap_err().to_string();
-            assert!(error.contains("--recover-import-state") && error.contains("state.json"), "{error}");
+            let error = store
+                .read("Run --recover-import-state")
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("--recover-import-state") && error.contains("state.json"),
+                "{error}"
+            );
             assert_eq!(fs::read_to_string(store.state_file()).unwrap(), text);
         }
     }
@@ -225,7 +263,10 @@ mod tests {
         let store = store(&directory);
         fs::write(store.failure_log(), "12500\n\n 12501 \nrun 7\n").unwrap();
         let error = store.failures().unwrap_err().to_string();
-        assert!(error.contains("line 4") && error.contains("run 7"), "{error}");
+        assert!(
+            error.contains("line 4") && error.contains("run 7"),
+            "{error}"
+        );
         fs::write(store.failure_log(), "12501\n12500\n12501\n").unwrap();
         assert_eq!(store.failures().unwrap(), runs(&[12500, 12501]));
         store.write_failures(&runs(&[9, 10])).unwrap();

@@ -50,13 +50,17 @@ impl Summary {
     /// Whether every stage did all it set out to do.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        self.stages.iter().all(|stage| stage.result.as_ref().is_ok_and(Report::is_success))
+        self.stages
+            .iter()
+            .all(|stage| stage.result.as_ref().is_ok_and(Report::is_success))
     }
 
     /// Whether a run failed in a way that this program should rule out.
     #[must_use]
     pub fn has_unexpected(&self) -> bool {
-        self.stages.iter().any(|stage| stage.result.as_ref().is_ok_and(|report| report.unexpected))
+        self.stages
+            .iter()
+            .any(|stage| stage.result.as_ref().is_ok_and(|report| report.unexpected))
     }
 
     /// Logs the summary. `command` is the command line without flags, for the
@@ -92,10 +96,16 @@ impl Summary {
         let mut steps = Vec::new();
         for StageSummary { words, result, .. } in &self.stages {
             match result {
-                Err(_) => steps.push(format!("put right what the {} needs, then run the same command again", words.title)),
+                Err(_) => steps.push(format!(
+                    "put right what the {} needs, then run the same command again",
+                    words.title
+                )),
                 Ok(report) => {
                     if report.stopped.is_some() {
-                        steps.push(format!("put right what stopped the {}, then run the same command again", words.title));
+                        steps.push(format!(
+                            "put right what stopped the {}, then run the same command again",
+                            words.title
+                        ));
                     }
                     if report.failures > 0 {
                         steps.push(format!(
@@ -119,7 +129,11 @@ impl Summary {
 
 impl StageSummary {
     fn log(&self) {
-        let StageSummary { words, destination, result } = self;
+        let StageSummary {
+            words,
+            destination,
+            result,
+        } = self;
         let report = match result {
             Ok(report) => report,
             Err(reason) => {
@@ -137,7 +151,11 @@ impl StageSummary {
             ),
         }
         if !report.failed.is_empty() {
-            log::error!("  {}: {} run(s) failed and are in the failure log:", words.title, report.failed.len());
+            log::error!(
+                "  {}: {} run(s) failed and are in the failure log:",
+                words.title,
+                report.failed.len()
+            );
             for (run, reason) in report.failed.iter().take(LISTED_FAILURES) {
                 log::error!("    {run}: {}", reason.lines().next().unwrap_or_default());
             }
@@ -145,7 +163,13 @@ impl StageSummary {
                 log::error!(
                     "    and {} more: {}",
                     report.failed.len() - LISTED_FAILURES,
-                    ranges(report.failed.iter().skip(LISTED_FAILURES).map(|(run, _)| run))
+                    ranges(
+                        report
+                            .failed
+                            .iter()
+                            .skip(LISTED_FAILURES)
+                            .map(|(run, _)| run)
+                    )
                 );
             }
         }
@@ -156,7 +180,11 @@ impl StageSummary {
                 report.left
             );
         } else if report.left > 0 {
-            log::warn!("  {}: {} run(s) were left because of the shutdown", words.title, report.left);
+            log::warn!(
+                "  {}: {} run(s) were left because of the shutdown",
+                words.title,
+                report.left
+            );
         }
     }
 }

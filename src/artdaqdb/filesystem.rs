@@ -68,7 +68,9 @@ impl FilesystemDb {
         let path = expand(path).map_err(wrong)?;
         let path = path.strip_suffix('/').unwrap_or(&path);
         if !path.starts_with('/') {
-            return Err(wrong("a FilesystemDB needs an absolute path, as in filesystemdb:///data/archive".into()));
+            return Err(wrong(
+                "a FilesystemDB needs an absolute path, as in filesystemdb:///data/archive".into(),
+            ));
         }
         let root = PathBuf::from(path);
         Ok(FilesystemDb {
@@ -90,7 +92,9 @@ impl FilesystemDb {
 
     fn lock(&self) -> MutexGuard<'_, Collections> {
         // A panic elsewhere leaves nothing half-done here that a reload would not settle.
-        self.collections.lock().unwrap_or_else(PoisonError::into_inner)
+        self.collections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until no other process of ours writes to the archive.
@@ -102,7 +106,8 @@ impl FilesystemDb {
             .write(true)
             .open(&path)
             .map_err(|source| Error::io("open", &path, source))?;
-        file.lock().map_err(|source| Error::io("lock", &path, source))?;
+        file.lock()
+            .map_err(|source| Error::io("lock", &path, source))?;
         Ok(file)
     }
 
@@ -178,10 +183,13 @@ impl FilesystemDb {
             kind: ErrorKind::Permanent,
         };
         let bytes = fs::read(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => damaged("the index names this document, but it is missing".into()),
+            std::io::ErrorKind::NotFound => {
+                damaged("the index names this document, but it is missing".into())
+            }
             _ => Error::io("read", path, source),
         })?;
-        let text = String::from_utf8(bytes).map_err(|error| damaged(format!("not UTF-8: {error}")))?;
+        let text =
+            String::from_utf8(bytes).map_err(|error| damaged(format!("not UTF-8: {error}")))?;
         let stored = document::read(&text).map_err(|error| damaged(error.to_string()))?;
         let is_ours = stored
             .configurations
@@ -211,7 +219,10 @@ impl FilesystemDb {
                 paths.extend(oids.into_iter().map(|oid| collection.document(oid)));
             }
         }
-        paths.iter().map(|path| self.read_document(path, run)).collect()
+        paths
+            .iter()
+            .map(|path| self.read_document(path, run))
+            .collect()
     }
 
     fn refuse(&self, problem: String) -> Error {
@@ -404,7 +415,11 @@ impl ArtdaqDb for FilesystemDb {
 /// last does, and among equals the one with the greater oid.
 fn supersedes(one: &StoredDocument, other: &StoredDocument) -> bool {
     let age = |document: &StoredDocument| {
-        let assigned = document.configurations.iter().map(|c| c.assigned.clone()).max();
+        let assigned = document
+            .configurations
+            .iter()
+            .map(|c| c.assigned.clone())
+            .max();
         (assigned, document.oid.clone())
     };
     age(one) > age(other)

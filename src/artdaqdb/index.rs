@@ -340,20 +340,15 @@ mod tests {
 
     #[test]
     fn a_key_that_is_not_known_is_given_back() {
-        let text = Index::parse(r#"{"new": {"a": [1.50]}, "ouid": []}"#).unwrap().write();
+        let text = Index::parse(r#"{"new": {"a": [1.50]}, "ouid": []}"#)
+            .unwrap()
+            .write();
         assert!(text.ends_with(",\n\"new\" : {\"a\": [1.50]}\n}"), "{text}");
     }
 
     #[test]
     fn what_is_no_index_is_refused() {
-        for text in [
-            "",
-            "{",
-            "{}",
-            "[]",
-            "null",
-            r#"{"ouid": ["x"]}"#,
-        ] {
+        for text in ["", "{", "{}", "[]", "null", r#"{"ouid": ["x"]}"#] {
             assert!(Index::parse(text).is_err(), "{text}");
         }
     }

@@ -1,16 +1,13 @@
 //! artdaqDB: where a run's configuration lives as documents, one for each
 //! .fcl file.
 
-<<<<<<< HEAD
+pub mod document;
 pub mod filesystem;
 pub mod index;
-=======
-pub mod document;
->>>>>>> convert
 
 use std::collections::BTreeMap;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::run::{FclFile, Run};
 
 /// The collection of all documents but schemas.
@@ -91,7 +88,28 @@ pub fn run_of(configuration: &str) -> Option<Run> {
 /// time with its offset.
 #[must_use]
 pub fn time_stamp() -> String {
-    jiff::Zoned::now()
+    jiff::ZonedDateTime::now()
         .strftime("%Y-%m-%dT%H:%M:%S%.3f%z")
         .to_string()
+}
+
+/// Opens the artdaqDB that a URI names. Nothing is read or created yet.
+///
+/// # Errors
+/// A URI of a kind that can't be opened.
+pub fn open(uri: &str) -> Result<Box<dyn ArtdaqDb>> {
+    if uri.starts_with(filesystem::SCHEME) {
+        return Ok(Box::new(filesystem::FilesystemDb::new(uri)?));
+    }
+    // The scheme alone: the rest may hold a password.
+    let scheme = uri
+        .split_once("://")
+        .map_or("no scheme", |(scheme, _)| scheme);
+    Err(Error::ArtdaqDb {
+        location: "artdaq_db.database_uri".into(),
+        problem: format!(
+            "this version opens filesystemdb:///absolute/path only, and the URI has {scheme}"
+        ),
+        kind: ErrorKind::Unreachable,
+    })
 }

@@ -108,16 +108,16 @@ fn the_same_record_packed_at_another_time_is_the_same() {
     let files = [file("a", "\na: 1 \n")];
     let later = "2025-10-06T15:00:00Z".parse().unwrap();
     assert!(same_record(
-        &pack(Run(1), &files, noon()),
-        &pack(Run(1), &files, later)
+        pack(Run(1), &files, noon()).as_bytes(),
+        pack(Run(1), &files, later).as_bytes()
     ));
     assert!(!same_record(
-        &pack(Run(1), &files, noon()),
-        &pack(Run(2), &files, noon())
+        pack(Run(1), &files, noon()).as_bytes(),
+        pack(Run(2), &files, noon()).as_bytes()
     ));
     assert!(!same_record(
-        &pack(Run(1), &files, noon()),
-        &pack(Run(1), &[file("a", "\na: 2 \n")], noon())
+        pack(Run(1), &files, noon()).as_bytes(),
+        pack(Run(1), &[file("a", "\na: 2 \n")], noon()).as_bytes()
     ));
 }
 

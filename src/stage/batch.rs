@@ -44,7 +44,9 @@ pub(super) fn run(
     {
         Ok(pool) => pool,
         Err(error) => {
-            report.stopped = Some(Error::Unexpected(format!("cannot start {workers} workers: {error}")));
+            report.stopped = Some(Error::Unexpected(format!(
+                "cannot start {workers} workers: {error}"
+            )));
             return;
         }
     };
@@ -148,7 +150,9 @@ impl Job<'_> {
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("no message");
-            Err(Error::Unexpected(format!("panic while processing run {run}: {message}")))
+            Err(Error::Unexpected(format!(
+                "panic while processing run {run}: {message}"
+            )))
         })
     }
 }

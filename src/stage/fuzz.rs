@@ -26,8 +26,16 @@ impl Fuzz {
     /// The failure made on purpose.
     pub fn strike(&self, run: Run) -> Result<()> {
         for (percent, is_permanent, key) in [
-            (self.skip_percent, self.skip_is_permanent, "random_skip_percent"),
-            (self.error_percent, self.error_is_permanent, "random_error_percent"),
+            (
+                self.skip_percent,
+                self.skip_is_permanent,
+                "random_skip_percent",
+            ),
+            (
+                self.error_percent,
+                self.error_is_permanent,
+                "random_error_percent",
+            ),
         ] {
             // A fresh RandomState is seeded at random: all the chance that is needed here.
             if percent > 0 && RandomState::new().hash_one(run) % 100 < u64::from(percent) {

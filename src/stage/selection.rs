@@ -66,7 +66,12 @@ impl Selection {
                 0
             }
             Mode::Runs(runs) => {
-                let asked: BTreeSet<Run> = survey.known.iter().copied().filter(|run| runs.contains(*run)).collect();
+                let asked: BTreeSet<Run> = survey
+                    .known
+                    .iter()
+                    .copied()
+                    .filter(|run| runs.contains(*run))
+                    .collect();
                 selection.take(survey, asked.iter().copied());
                 selection.archived_already = selection.archived_since.len();
                 selection.archived_since.clear();

@@ -160,11 +160,10 @@ impl Collection {
                 Index::default()
             }
             _ => {
-                let text = fs::read_to_string(&path)
-                    .map_err(|source| match source.kind() {
-                        io::ErrorKind::InvalidData => self.damaged("it is not UTF-8".into()),
-                        _ => Error::io("read", &path, source),
-                    })?;
+                let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
+                    io::ErrorKind::InvalidData => self.damaged("it is not UTF-8".into()),
+                    _ => Error::io("read", &path, source),
+                })?;
                 Index::parse(&text).map_err(|error| self.damaged(error.to_string()))?
             }
         };
@@ -200,7 +199,10 @@ impl Collection {
         for entry in entries {
             let name = entry.map_err(failed)?.file_name();
             let name = name.to_string_lossy();
-            if name.strip_suffix(".json").is_some_and(|stem| Oid::parse(stem).is_some()) {
+            if name
+                .strip_suffix(".json")
+                .is_some_and(|stem| Oid::parse(stem).is_some())
+            {
                 return Ok(Some(name.into_owned()));
             }
         }

@@ -1,0 +1,81 @@
+//! What the integration tests share.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::path::{Path, PathBuf};
+
+use run_record_archiver::run::FclFile;
+
+/// A directory or file of the real inputs and outputs, `../shared/<name>`.
+/// Without it the test says so and passes, but never under CI.
+pub fn shared(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../shared")
+        .join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "{} is missing",
+        path.display()
+    );
+    eprintln!("{} is missing: nothing to compare with", path.display());
+    None
+}
+
+/// A file of the project.
+pub fn project(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// Copies a directory tree; the copy is writable.
+pub fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            std::fs::write(&target, std::fs::read(entry.path()).unwrap()).unwrap();
+        }
+    }
+}
+
+/// An .fcl file.
+pub fn fcl(entity: &str, text: &str) -> FclFile {
+    FclFile {
+        entity: entity.into(),
+        text: text.into(),
+    }
+}
+
+/// A small run: two processes, metadata and the schema.
+pub fn small_run(mark: u64) -> Vec<FclFile> {
+    vec![
+        fcl(
+            "tpc01",
+            &format!("mark: {mark}\ndaq: {{ fragment_receiver: {{ board_id: 0x{mark:x} }} }}\n"),
+        ),
+        fcl("crt01", "hosts: [\"crt01\", \"crt02\"] # both\n"),
+        fcl(
+            "metadata",
+            &format!(
+                "config_name: \"c\"\ncomponents: [\"tpc01\"]\nsbndaq_commit_or_version: \"v{mark}\"\n"
+            ),
+        ),
+        fcl("schema", "artdaq_processes: []\n"),
+    ]
+}
+
+/// The text of one entity of a configuration.
+pub fn text_of<'a>(files: &'a [FclFile], entity: &str) -> &'a str {
+    let found: Vec<&FclFile> = files.iter().filter(|file| file.entity == entity).collect();
+    assert_eq!(
+        found.len(),
+        1,
+        "{entity} in {:?}",
+        files.iter().map(|f| &f.entity).collect::<Vec<_>>()
+    );
+    &found[0].text
+}
