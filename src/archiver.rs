@@ -1,58 +1,139 @@
 //! One execution: wires the parts together and runs the mode that was asked for.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use log::LevelFilter;
 
 use crate::artdaqdb::{self, ArtdaqDb};
-use crate::cli::{CommandLine, Mode};
+use crate::cli::{self, CommandLine, Mode};
 use crate::config::Config;
+use crate::critical;
+use crate::durable;
 use crate::error::{Error, Result};
 use crate::importer::{self, Importer};
 use crate::lock::LockGuard;
+use crate::logging::rotate::Limits;
+use crate::logging::{self, RULE};
 use crate::migrator::{self, Migrator};
 use crate::recovery;
 use crate::run_record::Generated;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{self, Shutdown};
 use crate::stage::{self, Fuzz, Report, Settings, Stage};
 use crate::state::StateStore;
 use crate::summary::Summary;
 use crate::ucondb::http::HttpSettings;
 use crate::ucondb::{self, UconDb};
 
-/// How an execution ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// Everything was done, or there was nothing to do.
-    Success,
-    /// Some runs failed, or a stage stopped early.
-    Failures,
-    /// Something went wrong that this program should rule out.
-    Unexpected,
-    /// A signal, or the removal of the lock file, ended it early.
-    Interrupted,
+/// The exit code of success.
+const SUCCESS: u8 = 0;
+/// The exit code of a known error, and of an execution in which runs failed.
+const FAILURE: u8 = 1;
+/// The exit code of what this program should have ruled out.
+const UNEXPECTED: u8 = 2;
+
+/// Does what the command line says, from reading the configuration to the last
+/// line of the log, and gives the exit code.
+#[must_use]
+pub fn execute(command: &CommandLine) -> u8 {
+    if let Mode::Completions(shell) = command.mode {
+        return match cli::write_completions(shell, &mut std::io::stdout()) {
+            Ok(()) => SUCCESS,
+            Err(_) => FAILURE,
+        };
+    }
+    let config = match Config::load(&command.config) {
+        Ok(config) => config,
+        Err(error) => return complain(&error),
+    };
+    let shutdown = Shutdown::default();
+    if let Err(error) = start_logging(command, &config).and_then(|()| shutdown.listen_to_signals())
+    {
+        return complain(&error);
+    }
+    log::info!("{RULE}");
+    log::info!("Run Record Archiver Starting");
+    log::info!(
+        "Version: {}, PID: {}",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id()
+    );
+    log::info!("Config: {}", config.file.display());
+    log::info!("{RULE}");
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
+    for note in &config.notes {
+        log::debug!("{note}");
+    }
+
+    let result = catch_unwind(AssertUnwindSafe(|| run(command, &config, &shutdown)));
+    let code = match result {
+        Ok(Ok(summary)) => {
+            summary.log(&command_to_repeat(command));
+            if summary.has_unexpected() {
+                UNEXPECTED
+            } else if summary.is_success() {
+                SUCCESS
+            } else {
+                FAILURE
+            }
+        }
+        Ok(Err(error)) => {
+            log::error!("{}: {error}", error.class());
+            FAILURE
+        }
+        // The hook of std has printed what happened and where on stderr.
+        Err(_) => {
+            critical!(
+                "UNEXPECTED ERROR SUMMARY: the archiver panicked; see stderr. What it had \
+                       published is archived, and the next execution goes on from there"
+            );
+            UNEXPECTED
+        }
+    };
+    if let (Some(reason), SUCCESS | FAILURE) = (shutdown.reason(), code) {
+        shutdown::completed(&reason);
+        return shutdown::EXIT_INTERRUPTED;
+    }
+    log::info!("{RULE}");
+    match code {
+        SUCCESS => log::info!("✓ EXECUTION COMPLETED SUCCESSFULLY"),
+        _ => log::warn!("✗ EXECUTION COMPLETED WITH FAILURES (exit code: {code})"),
+    }
+    log::info!("{RULE}");
+    code
 }
 
-impl Outcome {
-    /// The exit code of the process.
-    #[must_use]
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Outcome::Success => 0,
-            Outcome::Failures => 1,
-            Outcome::Unexpected => 2,
-            Outcome::Interrupted => 130,
-        }
-    }
+/// Says what is wrong before there is a log.
+fn complain(error: &Error) -> u8 {
+    eprintln!("run_record_archiver: {}: {error}", error.class());
+    FAILURE
+}
+
+fn start_logging(command: &CommandLine, config: &Config) -> Result<()> {
+    durable::create_directory(&config.app.work_dir, 0o750)?;
+    logging::start(logging::Options {
+        level: match command.verbose {
+            true => LevelFilter::Debug,
+            false => config.app.log_level,
+        },
+        quiet: command.quiet,
+        file: config.app.log_file.clone(),
+        limits: Limits::default(),
+    })
 }
 
 /// Runs the mode of the command line under the archiver's lock.
 ///
 /// # Errors
 /// What kept the execution from starting its work. What went wrong with single
-/// runs or within a stage is logged, and in the outcome.
-pub fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Outcome> {
+/// runs or within a stage is logged, and in the summary.
+fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Summary> {
     refuse_what_is_not_built(command, config)?;
     let generate = generated(config)?;
-    let _lock = LockGuard::acquire(&config.app.lock_file, shutdown)?;
+    let mut lock = LockGuard::acquire(&config.app.lock_file)?;
+    lock.monitor(shutdown)?;
     log::info!("=== Execution Mode: {} ===", mode_name(command));
     let execution = Execution {
         command,
@@ -62,19 +143,20 @@ pub fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Resul
         artdaqdb: artdaqdb::open(&config.artdaq_db.database_uri)?,
     };
     let mut summary = Summary::default();
-    match &command.mode {
+    match command.mode {
         Mode::RetryFailedImport => execution.import(stage::Mode::Retry, &mut summary),
         Mode::RetryFailedMigrate => execution.migrate(stage::Mode::Retry, &mut summary),
         Mode::ImportOnly => execution.import(stage_mode(command), &mut summary),
         Mode::MigrateOnly => execution.migrate(stage_mode(command), &mut summary),
         Mode::RecoverImportState => {
-            let importer = execution.importer()?;
-            recovery::recover(&importer, &execution.import_store())?;
+            recovery::recover(&execution.importer()?, &execution.import_store())?;
         }
         Mode::RecoverMigrateState => {
             let ucondb = execution.ucondb()?;
-            let migrator = execution.migrator(ucondb.as_ref());
-            recovery::recover(&migrator, &execution.migrate_store())?;
+            recovery::recover(
+                &execution.migrator(ucondb.as_ref()),
+                &execution.migrate_store(),
+            )?;
         }
         _ => {
             execution.import(stage_mode(command), &mut summary);
@@ -83,16 +165,7 @@ pub fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Resul
             }
         }
     }
-    summary.log(&command_to_repeat(command));
-    Ok(if shutdown.requested() {
-        Outcome::Interrupted
-    } else if summary.has_unexpected() {
-        Outcome::Unexpected
-    } else if summary.is_success() {
-        Outcome::Success
-    } else {
-        Outcome::Failures
-    })
+    Ok(summary)
 }
 
 /// Which runs the stages take when nothing but the mode says so.
@@ -129,7 +202,9 @@ fn refuse_what_is_not_built(command: &CommandLine, config: &Config) -> Result<()
         _ if config.artdaq_db.use_tools => "artdaq_db.use_tools: true",
         _ => return Ok(()),
     };
-    Err(Error::Usage(format!("{flag} is not available in this version yet; nothing was done")))
+    Err(Error::Usage(format!(
+        "{flag} is not available in this version yet; nothing was done"
+    )))
 }
 
 /// The files that `fhiclize_generate` names.
@@ -185,7 +260,12 @@ impl Execution<'_> {
         summary.add(&migrator::WORDS, &destination, result);
     }
 
-    fn run_stage(&self, stage: &dyn Stage, mode: stage::Mode, store: &StateStore) -> Result<Report> {
+    fn run_stage(
+        &self,
+        stage: &dyn Stage,
+        mode: stage::Mode,
+        store: &StateStore,
+    ) -> Result<Report> {
         let app = &self.config.app;
         let fuzz = &self.config.app_fuzz;
         let settings = Settings {
@@ -234,11 +314,17 @@ impl Execution<'_> {
 
     fn import_store(&self) -> StateStore {
         let app = &self.config.app;
-        StateStore::new(app.import_state_file.clone(), app.import_failure_log.clone())
+        StateStore::new(
+            app.import_state_file.clone(),
+            app.import_failure_log.clone(),
+        )
     }
 
     fn migrate_store(&self) -> StateStore {
         let app = &self.config.app;
-        StateStore::new(app.migrate_state_file.clone(), app.migrate_failure_log.clone())
+        StateStore::new(
+            app.migrate_state_file.clone(),
+            app.migrate_failure_log.clone(),
+        )
     }
 }

@@ -4,6 +4,7 @@
 //! `docs/` of the repository has the design. Dependencies point one way: the
 //! stages use the databases, the databases use FHiCL, and never back.
 
+pub mod archiver;
 pub mod artdaqdb;
 pub mod blob;
 pub mod cli;
@@ -12,6 +13,8 @@ pub mod durable;
 pub mod error;
 pub mod fhicl;
 pub mod importer;
+pub mod lock;
+pub mod logging;
 pub mod migrator;
 pub mod recovery;
 pub mod run;

@@ -1,3 +1,13 @@
 //! The command line of the Run Record Archiver.
 
-fn main() {}
+use std::process::ExitCode;
+
+use run_record_archiver::archiver;
+use run_record_archiver::cli::{self, CommandLine};
+
+fn main() -> ExitCode {
+    ExitCode::from(match CommandLine::parse(std::env::args_os()) {
+        Ok(command) => archiver::execute(&command),
+        Err(error) => cli::report(&error),
+    })
+}

@@ -4,14 +4,13 @@
 use std::collections::BTreeSet;
 
 use crate::error::Result;
+use crate::logging::RULE;
 use crate::run::Run;
 use crate::run_set::RunSet;
 use crate::stage::{Report, Words};
 
 /// How many failed runs are listed with their reasons.
 const LISTED_FAILURES: usize = 10;
-
-const RULE: &str = "======================================================================";
 
 /// What the stages of one execution did.
 #[derive(Debug, Default)]

@@ -1,6 +1,8 @@
 //! What the integration tests share.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod archiver;
+
 use std::path::{Path, PathBuf};
 
 use run_record_archiver::run::FclFile;
