@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod fhicl;
+pub mod logging;
 pub mod run;
 pub mod run_set;
 pub mod ucondb;
