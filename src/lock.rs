@@ -1,0 +1,221 @@
+//! The lock that keeps executions apart: an flock on a file that holds the PID.
+//!
+//! The flock counts, not the file: the system drops it with the process, so a
+//! file that a dead process left behind is taken over without a word. The file
+//! is removed at the end; whoever removes it earlier asks for the end.
+
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use crate::error::{Error, Result};
+use crate::shutdown::Shutdown;
+
+/// How often the monitor looks whether the file is still there.
+const POLL: Duration = Duration::from_millis(500);
+
+/// How often a file that vanished between opening and locking is tried again.
+const ATTEMPTS: u32 = 20;
+
+/// The lock; it ends when this is dropped, and the file goes with it.
+#[derive(Debug)]
+pub struct LockGuard {
+    path: PathBuf,
+    file: File,
+    monitor: Option<Monitor>,
+}
+
+#[derive(Debug)]
+struct Monitor {
+    /// Dropped to end the thread.
+    stop: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl LockGuard {
+    /// Takes the lock. The directory of the lock file is made (0750) if the
+    /// directory above it exists.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if another process holds it; [`Error::Io`] if the
+    /// file can't be opened, locked or written.
+    pub fn acquire(path: &Path) -> Result<LockGuard> {
+        make_directory(path)?;
+        for _ in 0..ATTEMPTS {
+            let mut file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o640)
+                .open(path)
+                .map_err(|error| Error::io("open", path, error))?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::Locked {
+                        path: path.to_path_buf(),
+                        holder: holder(&mut file),
+                    });
+                }
+                Err(TryLockError::Error(error)) => return Err(Error::io("lock", path, error)),
+            }
+            // Its owner may have removed it between our opening and locking.
+            if !is_at(&file, path).map_err(|error| Error::io("check", path, error))? {
+                continue;
+            }
+            file.set_len(0)
+                .and_then(|()| writeln!(file, "{}", std::process::id()))
+                .map_err(|error| Error::io("write", path, error))?;
+            return Ok(LockGuard {
+                path: path.to_path_buf(),
+                file,
+                monitor: None,
+            });
+        }
+        Err(Error::Locked {
+            path: path.to_path_buf(),
+            holder: "the file vanishes as often as it is made; look for a script that removes it"
+                .into(),
+        })
+    }
+
+    /// Starts watching the file: if it is removed or replaced while the lock
+    /// is held, `shutdown` is asked for.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
+    pub fn monitor(&mut self, shutdown: &Shutdown) -> Result<()> {
+        let failed = |error| Error::io("watch", &self.path, error);
+        let file = self.file.try_clone().map_err(failed)?;
+        let path = self.path.clone();
+        let shutdown = shutdown.clone();
+        let (stop, stopped) = mpsc::channel();
+        let thread = thread::Builder::new()
+            .name("lock monitor".into())
+            .spawn(move || {
+                while stopped.recv_timeout(POLL) == Err(RecvTimeoutError::Timeout) {
+                    // An error of the file system is no sign of a removal.
+                    if is_at(&file, &path).is_ok_and(|there| !there) {
+                        return removed(&path, &shutdown);
+                    }
+                }
+            })
+            .map_err(failed)?;
+        self.monitor = Some(Monitor { stop, thread });
+        Ok(())
+    }
+}
+
+impl Drop for LockGuard {
+    fn drop(&mut self) {
+        if let Some(Monitor { stop, thread }) = self.monitor.take() {
+            drop(stop);
+            // A monitor that panicked has nothing more to say.
+            let _ = thread.join();
+        }
+        // Removed while it is locked, so that nobody else's file can go.
+        if is_at(&self.file, &self.path).unwrap_or(false)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            log::warn!(
+                "cannot remove the lock file {}: {error}; it does no harm",
+                self.path.display()
+            );
+        }
+    }
+}
+
+fn removed(path: &Path, shutdown: &Shutdown) {
+    shutdown.announce(
+        "Lock file removed",
+        module_path!(),
+        vec![
+            "LOCK FILE REMOVED - INITIATING GRACEFUL SHUTDOWN".into(),
+            format!("Lock file: {}", path.display()),
+            "Process will finish current run and then exit".into(),
+        ],
+    );
+}
+
+fn make_directory(path: &Path) -> Result<()> {
+    let Some(directory) = path.parent() else {
+        return Ok(());
+    };
+    match DirBuilder::new().mode(0o750).create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::io(
+            "create",
+            directory,
+            io::Error::new(
+                error.kind(),
+                "the directory above it does not exist; create it, or correct `app.work_dir`",
+            ),
+        )),
+        // A directory that exists need not be one that could be made: in a
+        // read-only place the system refuses before it looks.
+        Err(error) if !directory.is_dir() => Err(Error::io("create", directory, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the open file is the one at the path.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let identity = |found: &Metadata| (found.dev(), found.ino());
+    match fs::metadata(path) {
+        Ok(found) => Ok(identity(&found) == identity(&file.metadata()?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Who holds the lock on the file, since when, and what to do.
+fn holder(file: &mut File) -> String {
+    let Some(pid) = pid(file) else {
+        return "it does not say which process it is; wait for its end, or look for it with \
+                `ps aux | grep run_record_archiver`"
+            .into();
+    };
+    let since = file
+        .metadata()
+        .and_then(|found| found.modified())
+        .ok()
+        .and_then(|time| Timestamp::try_from(time).ok())
+        .map(|time| {
+            time.to_zoned_datetime(TimeZone::system())
+                .strftime(" since %Y-%m-%d %H:%M:%S")
+                .to_string()
+        })
+        .unwrap_or_default();
+    let elsewhere = match rustix::process::test_kill_process(pid) {
+        Err(rustix::io::Errno::SRCH) => {
+            " (not on this machine: on another host or in a container that shares the directory)"
+        }
+        _ => "",
+    };
+    let pid = pid.as_raw_nonzero();
+    format!(
+        "process {pid} holds the lock{since}{elsewhere}; wait for its end, or stop it with \
+         `kill -SIGINT {pid}`"
+    )
+}
+
+/// The PID in the file. Its owner may be just about to write it.
+fn pid(file: &mut File) -> Option<rustix::process::Pid> {
+    for _ in 0..10 {
+        let mut text = String::new();
+        io::Seek::rewind(file).ok()?;
+        file.read_to_string(&mut text).ok()?;
+        if text.ends_with('\n') {
+            let number = text.trim().parse().ok().filter(|number| *number > 0)?;
+            return rustix::process::Pid::from_raw(number);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    None
+}
