@@ -7,7 +7,7 @@ use log::Level;
 
 use super::Converted;
 use super::names::Name;
-use super::text::is_escaped_control;
+use super::text::{LAST_BACKSLASH, is_escaped_control};
 
 /// One thing to log about a converted file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,11 +112,14 @@ impl Notes {
                 text: "the file is empty".to_string(),
             });
         }
-        let controls = control_characters(source);
-        if controls > 0 {
+        let spelled =
+            control_characters(source) + text.matches(&format!("{LAST_BACKSLASH}\"")).count();
+        if spelled > 0 {
             notes.push(Note {
                 level: Level::Warn,
-                text: format!("{controls} control characters are kept as \\x and their number"),
+                text: format!(
+                    "{spelled} characters that FHiCL does not allow are kept as \\x and their number"
+                ),
             });
         }
         Converted { text, notes }

@@ -16,11 +16,19 @@ pub(super) fn string(text: &str) -> String {
     out
 }
 
+/// A backslash at the end of a string, spelled out.
+pub(super) const LAST_BACKSLASH: &str = "\\\\x5c";
+
 /// Appends the inside of a double-quoted string. FHiCL knows the escapes
 /// `\"`, `\'`, `\\`, `\n` and `\t` and no control characters but the tab, so
 /// the others are spelled out as `\x` and two digits after an escaped
-/// backslash.
+/// backslash. So is a backslash at the end: FHiCL takes the quotation mark
+/// behind it for an escaped one.
 fn push_escaped(out: &mut String, text: &str) {
+    let (text, last) = match text.strip_suffix('\\') {
+        Some(text) => (text, LAST_BACKSLASH),
+        None => (text, ""),
+    };
     for c in text.chars() {
         match c {
             '\\' => out.push_str("\\\\"),
@@ -32,6 +40,7 @@ fn push_escaped(out: &mut String, text: &str) {
             c => out.push(c),
         }
     }
+    out.push_str(last);
 }
 
 /// Whether a character can't stand in a FHiCL text as it is.
@@ -75,7 +84,7 @@ pub(super) fn is_name(text: &str) -> bool {
         && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// The inside of a text that already is a proper double-quoted FHiCL string.
+/// Whether a text already is a proper double-quoted FHiCL string.
 pub(super) fn is_quoted(text: &str) -> bool {
     let Some(inside) = text
         .strip_prefix('"')
@@ -83,6 +92,9 @@ pub(super) fn is_quoted(text: &str) -> bool {
     else {
         return false;
     };
+    if inside.ends_with('\\') {
+        return false;
+    }
     let mut chars = inside.chars();
     while let Some(c) = chars.next() {
         let proper = match c {
