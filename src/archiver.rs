@@ -17,6 +17,7 @@ use crate::logging::rotate::Limits;
 use crate::logging::{self, RULE};
 use crate::migrator::{self, Migrator};
 use crate::recovery;
+use crate::run::Run;
 use crate::run_record::Generated;
 use crate::shutdown::{self, Shutdown};
 use crate::stage::{self, Fuzz, Report, Settings, Stage};
@@ -143,11 +144,12 @@ fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Su
         artdaqdb: artdaqdb::open(&config.artdaq_db.database_uri)?,
     };
     let mut summary = Summary::default();
+    let none = BTreeSet::new();
     match command.mode {
         Mode::RetryFailedImport => execution.import(stage::Mode::Retry, &mut summary),
         Mode::RetryFailedMigrate => execution.migrate(stage::Mode::Retry, &mut summary),
-        Mode::ImportOnly => execution.import(stage_mode(command), &mut summary),
-        Mode::MigrateOnly => execution.migrate(stage_mode(command), &mut summary),
+        Mode::ImportOnly => execution.import(stage_mode(command, &none), &mut summary),
+        Mode::MigrateOnly => execution.migrate(stage_mode(command, &none), &mut summary),
         Mode::RecoverImportState => {
             recovery::recover(&execution.importer()?, &execution.import_store())?;
         }
@@ -159,9 +161,10 @@ fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Su
             )?;
         }
         _ => {
-            execution.import(stage_mode(command), &mut summary);
+            execution.import(stage_mode(command, &none), &mut summary);
             if !shutdown.requested() {
-                execution.migrate(stage_mode(command), &mut summary);
+                let imported = summary.archived();
+                execution.migrate(stage_mode(command, &imported), &mut summary);
             }
         }
     }
@@ -169,16 +172,17 @@ fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Su
 }
 
 /// Which runs the stages take when nothing but the mode says so.
-fn stage_mode(command: &CommandLine) -> stage::Mode<'_> {
+fn stage_mode<'a>(command: &'a CommandLine, fresh: &'a BTreeSet<Run>) -> stage::Mode<'a> {
     match &command.runs {
         Some(runs) => stage::Mode::Runs(runs),
-        None if command.incremental => stage::Mode::Incremental,
+        None if command.incremental => stage::Mode::Incremental { fresh },
         None => stage::Mode::Full,
     }
 }
 
 fn mode_name(command: &CommandLine) -> String {
-    let extent = stage_mode(command).name();
+    let none = BTreeSet::new();
+    let extent = stage_mode(command, &none).name();
     match command.mode {
         Mode::RetryFailedImport => "Retry Failed Imports".to_owned(),
         Mode::RetryFailedMigrate => "Retry Failed Migrations".to_owned(),

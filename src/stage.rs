@@ -67,8 +67,12 @@ pub struct Words {
 pub enum Mode<'a> {
     /// Every run not yet archived.
     Full,
-    /// Those above where the last execution came to.
-    Incremental,
+    /// Those above where the last execution came to, and those that this very
+    /// execution brought to the stage's source.
+    Incremental {
+        /// What the stage before this one archived in this execution.
+        fresh: &'a BTreeSet<Run>,
+    },
     /// Those in the failure log.
     Retry,
     /// Just these.
@@ -194,7 +198,7 @@ impl Mode<'_> {
     pub fn name(self) -> &'static str {
         match self {
             Mode::Full => "full",
-            Mode::Incremental => "incremental",
+            Mode::Incremental { .. } => "incremental",
             Mode::Retry => "retry of failed runs",
             Mode::Runs(_) => "selected runs",
         }

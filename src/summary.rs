@@ -46,6 +46,19 @@ impl Summary {
         self.unfinished.extend(runs);
     }
 
+    /// The runs archived by the stages so far.
+    #[must_use]
+    pub fn archived(&self) -> BTreeSet<Run> {
+        let reports = self
+            .stages
+            .iter()
+            .filter_map(|stage| stage.result.as_ref().ok());
+        reports
+            .flat_map(|report| &report.archived)
+            .copied()
+            .collect()
+    }
+
     /// Whether every stage did all it set out to do.
     #[must_use]
     pub fn is_success(&self) -> bool {

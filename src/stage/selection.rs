@@ -51,9 +51,10 @@ impl Selection {
                 selection.runs = open.collect();
                 batch_size.saturating_mul(10)
             }
-            Mode::Incremental => {
+            Mode::Incremental { fresh } => {
                 let start = state.incremental_start();
-                let (new, below): (Vec<Run>, Vec<Run>) = open.partition(|run| Some(*run) > start);
+                let (new, below): (Vec<Run>, Vec<Run>) =
+                    open.partition(|run| Some(*run) > start || fresh.contains(run));
                 selection.runs = new;
                 selection.late = below
                     .into_iter()
@@ -195,10 +196,19 @@ mod tests {
     #[test]
     fn incremental_takes_runs_above_where_the_last_one_came_to() {
         let survey = survey(&[3, 4, 5, 6, 7, 8, 9], &[3]);
-        let selection = Selection::new(&survey, Mode::Incremental, &state(3, 6), &runs(&[5]), 2);
+        let incremental = |fresh: &[u64]| {
+            let mode = Mode::Incremental {
+                fresh: &runs(fresh),
+            };
+            Selection::new(&survey, mode, &state(3, 6), &runs(&[5]), 2)
+        };
+        let selection = incremental(&[]);
         assert_eq!(selection.runs, list(&[7, 8]));
         assert_eq!(selection.beyond_limit, 1);
         assert_eq!(selection.late, list(&[4, 6]));
+        let selection = incremental(&[4]);
+        assert_eq!(selection.runs, list(&[4, 7]));
+        assert_eq!(selection.late, list(&[6]));
     }
 
     #[test]
