@@ -125,7 +125,9 @@ if [[ -n $outdated ]]; then
         options=(--release --locked --manifest-path "$home/Cargo.toml")
         for argument in "$@"; do
             case $argument in
-                --quiet | -q | -[vq]*q*) options+=(--quiet) && break ;;
+                --quiet) options+=(--quiet) && break ;;
+                --*) ;;
+                -*q*) options+=(--quiet) && break ;;
             esac
         done
         cargo build "${options[@]}" >&2 || die 'the build failed; its messages stand above'

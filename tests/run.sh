@@ -71,13 +71,17 @@ example() {
         ARCHIVER_ENV_FILE=/dev/null WORK_DIR="$scratch/work" \
         ./run_archiver.sh config.example.yaml
 }
-# Name and checksum of every file in both databases.
-databases() {
-    find "$scratch/work/artdaqdb" "$scratch/work/ucondb" -type f -exec sha256sum {} + | sort -k 2
-}
 fail() {
     printf 'tests/run.sh: the example: %s\n' "$1" >&2
     exit 1
+}
+# Name and checksum of every file in both databases.
+databases() {
+    local database
+    for database in artdaqdb ucondb; do
+        [[ -d $scratch/work/$database ]] || fail "it has made no $database"
+    done
+    find "$scratch/work/artdaqdb" "$scratch/work/ucondb" -type f -exec sha256sum {} + | sort -k 2
 }
 example || fail "the first execution ended with $?"
 databases >"$scratch/first"
