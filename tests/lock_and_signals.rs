@@ -117,7 +117,9 @@ fn lock_file() -> LockFile {
 #[test]
 #[ignore = "the process that the other tests start"]
 fn an_execution() {
-    let path = std::env::var_os("LOCK_FILE").unwrap();
+    let Some(path) = std::env::var_os("LOCK_FILE") else {
+        return;
+    };
     // As main does it: the exit code after every destructor.
     let code = work(Path::new(&path));
     std::process::exit(if code == ExitCode::SUCCESS {

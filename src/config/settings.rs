@@ -307,7 +307,7 @@ fn ucon_db(mut section: Section<'_>) -> UconDb {
         object_name: section.required("object_name", "configuration", text),
         timeout_seconds: section.or(
             "timeout_seconds",
-            std::time::Duration::from_secs(30),
+            std::time::Duration::from_secs(60),
             seconds(0.1..=86_400.0),
         ),
         writer_user: section.or("writer_user", String::new(), text),
