@@ -2,10 +2,9 @@
 # Starts the Run Record Archiver: loads archiver.env, builds the program if
 # need be, and becomes it. All arguments go to the program; see --help.
 #
-# archiver.env lies beside this script (or where ARCHIVER_ENV_FILE says). It
-# holds lines `NAME=value`, `export` before them allowed, values bare, in 'single'
-# or in "double" quotes; $NAME and ${NAME} are replaced except in single
-# quotes. Nothing in it is run. A value there goes before one in the environment.
+# archiver.env lies beside this script (or where ARCHIVER_ENV_FILE says). It is
+# shell: every variable that it sets goes to the program, before one of the
+# same name in the environment. Whoever can write it can do what this script can.
 
 set -euo pipefail
 
@@ -26,74 +25,14 @@ die() {
     exit 1
 }
 
-# Sets `expanded` to $1 with $NAME and ${NAME} replaced; $2 says where it stands.
-expand() {
-    local rest=$1 place=$2 variable pattern='[A-Za-z_][A-Za-z0-9_]*'
-    expanded=
-    while [[ -n $rest ]]; do
-        case $rest in
-            \\[\\\"\'\$\`\ ]*)
-                expanded+=${rest:1:1}
-                rest=${rest:2}
-                ;;
-            \$\(* | \`*)
-                die "$place: commands are not run here: write the value itself," \
-                    'or set the variable before this script is called'
-                ;;
-            \$*)
-                if [[ $rest =~ ^\$\{($pattern)\} || $rest =~ ^\$($pattern) ]]; then
-                    variable=${BASH_REMATCH[1]}
-                    expanded+=${!variable-}
-                    rest=${rest:${#BASH_REMATCH[0]}}
-                elif [[ $rest == \$\{* ]]; then
-                    die "$place: only \$NAME and \${NAME} are replaced here;" \
-                        "put a value that is meant as it stands in 'single quotes'"
-                else
-                    expanded+='$'
-                    rest=${rest:1}
-                fi
-                ;;
-            *)
-                expanded+=${rest:0:1}
-                rest=${rest:1}
-                ;;
-        esac
-    done
-}
-
-load_environment() {
-    local file=$1 line number=0 name value expanded
-    local assignment='^[[:space:]]*(export[[:space:]]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$'
-    local single="^'([^']*)'[[:space:]]*(#.*)?\$"
-    local double='^"((\\.|[^"\])*)"[[:space:]]*(#.*)?$'
-    while IFS= read -r line || [[ -n $line ]]; do
-        number=$((number + 1))
-        line=${line%$'\r'}
-        [[ $line =~ ^[[:space:]]*(#.*)?$ ]] && continue
-        # The line itself is not shown: it may hold a password.
-        [[ $line =~ $assignment ]] || die "$file:$number: expected NAME=value"
-        name=${BASH_REMATCH[2]}
-        value=${BASH_REMATCH[3]}
-        if [[ $value =~ $single ]]; then
-            expanded=${BASH_REMATCH[1]}
-        elif [[ $value =~ $double ]]; then
-            expand "${BASH_REMATCH[1]}" "$file:$number"
-        elif [[ $value == [\'\"]* ]]; then
-            die "$file:$number: the quotes around the value of $name do not match"
-        else
-            value=${value%%[[:space:]]#*}
-            value=${value%"${value##*[![:space:]]}"}
-            [[ $value != \~/* ]] || value=${HOME:-}/${value:2}
-            expand "$value" "$file:$number"
-        fi
-        export "$name=$expanded"
-    done <"$file"
-}
-
 environment=${ARCHIVER_ENV_FILE:-$home/archiver.env}
 if [[ -e $environment ]]; then
     [[ -r $environment ]] || die "cannot read $environment: check its owner and its rights"
-    load_environment "$environment"
+    # Files of today may use variables that are not set.
+    set -a +u
+    # shellcheck source=/dev/null
+    source "$environment" || die "$environment: it could not be read to its end; the message stands above"
+    set +a -u
 elif [[ -n ${ARCHIVER_ENV_FILE:-} ]]; then
     die "cannot read $environment, which ARCHIVER_ENV_FILE names: there is no such file"
 fi

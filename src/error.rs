@@ -28,7 +28,7 @@ pub enum ErrorKind {
 #[non_exhaustive]
 pub enum Error {
     /// The configuration file is missing, unreadable or wrong.
-    #[error("{}{}{}: {problem}", file.display(), line.map(|l| format!(":{l}")).unwrap_or_default(),
+    #[error("Configuration validation failed: {}{}{}: {problem}", file.display(), line.map(|l| format!(":{l}")).unwrap_or_default(),
         if key.is_empty() { String::new() } else { format!(": {key}") })]
     Config {
         /// The configuration file.
@@ -106,7 +106,7 @@ pub enum Error {
     },
 
     /// Another execution is under way.
-    #[error("{}: another process may be running: {holder}", path.display())]
+    #[error("Another process may be running: {holder} (lock file {})", path.display())]
     Locked {
         /// The lock file.
         path: PathBuf,

@@ -76,23 +76,13 @@ fn values_of_the_environment_file() {
         ("", "from the environment"),
         ("# nothing\n\n   # here\n", "from the environment"),
         ("VALUE=plain\n", "plain"),
-        ("VALUE=no newline", "no newline"),
-        ("  export VALUE=two words  # comment\r\n", "two words"),
+        ("export VALUE='two words'  # comment", "two words"),
         ("VALUE=\n", ""),
-        ("VALUE=a#b;c&d|e>f(g)*?\n", "a#b;c&d|e>f(g)*?"),
-        (
-            "VALUE='$SET `x` $(x) \\ \"'  # comment\n",
-            "$SET `x` $(x) \\ \"",
-        ),
-        ("VALUE=\"${SET} $SET $1 5$\"\n", "a $b a $b $1 5$"),
-        (
-            "VALUE=\"\\\"q\\\" \\$SET \\\\ \\x # no\"\n",
-            "\"q\" $SET \\ \\x # no",
-        ),
-        ("VALUE=[$UNSET${UNSET}]\n", "[]"),
+        ("VALUE=\"$SET ${SET}\"\n", "a $b a $b"),
+        ("VALUE='$SET'\n", "$SET"),
+        ("VALUE=[$UNSET${UNSET:-default}]\n", "[default]"),
         ("A=1\nB=${A}2\nVALUE=$B\n", "12"),
-        ("VALUE=first\nVALUE=last\n", "last"),
-        ("VALUE=é ü\n", "é ü"),
+        ("VALUE=\"$(printf '%s' made)\"\n", "made"),
     ] {
         assert_eq!(
             value(environment).as_deref(),
@@ -103,23 +93,13 @@ fn values_of_the_environment_file() {
 }
 
 #[test]
-fn nothing_in_the_environment_file_is_run() {
-    for (environment, part) in [
-        (
-            "\nVALUE=$(touch x)\n",
-            "archiver.env:2: commands are not run",
-        ),
-        ("VALUE=`touch x`\n", ":1: commands are not run"),
-        ("VALUE=\"$(touch x)\"\n", ":1: commands are not run"),
-        ("VALUE=${SET:-x}\n", "only $NAME and ${NAME}"),
-        ("VALUE=\"secret\n", "quotes around the value of VALUE"),
-        ("VALUE='secret' more\n", "quotes around the value of VALUE"),
-        ("touch x secret\n", ":1: expected NAME=value"),
-        ("VALUE = secret\n", ":1: expected NAME=value"),
-    ] {
+fn an_environment_file_that_fails_is_named() {
+    for environment in ["VALUE='open\n", "no_such_command_at_all\n"] {
         let complaint = value(environment).unwrap_err();
-        assert!(complaint.contains(part), "{environment:?}: {complaint}");
-        assert!(!complaint.contains("secret"), "{complaint}");
+        assert!(
+            complaint.contains("archiver.env"),
+            "{environment:?}: {complaint}"
+        );
     }
 }
 

@@ -142,7 +142,7 @@ fn a_second_execution_is_refused_and_told_by_whom() {
     let mut second = Execution::start(&file.0, Duration::ZERO);
     let message = second.until("holds the lock").pop().unwrap();
     for part in [
-        ".archiver.lock: another process may be running",
+        "Another process may be running",
         &format!("process {pid} holds the lock since 20"),
         &format!("kill -SIGINT {pid}"),
     ] {
