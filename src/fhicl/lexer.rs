@@ -298,9 +298,7 @@ impl<'a> Cursor<'a> {
         let error = self.error("a value");
         match self.peek() {
             None | Some(b',' | b']' | b'}' | b')' | b':' | b'#') => error,
-            _ if error.found.ends_with(";`") => {
-                error.hint("FHiCL has no `;`: white space alone stands between entries")
-            }
+            _ if error.found.ends_with(";`") => error.hint(NO_SEMICOLON),
             _ => error.hint("put a string that is not one word of letters, digits and _ in quotes"),
         }
     }
@@ -393,6 +391,8 @@ impl<'a> Cursor<'a> {
         }
     }
 }
+
+pub(super) const NO_SEMICOLON: &str = "FHiCL has no `;`: white space alone stands between entries";
 
 const BACKSLASH_AT_END: &str =
     r#"a string in double quotes can't end in a backslash: FHiCL takes `\"` for a quote in it"#;

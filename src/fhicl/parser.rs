@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::error::SyntaxError;
-use super::lexer::{Cursor, Result};
+use super::lexer::{Cursor, NO_SEMICOLON, Result};
 use super::tree::{AtomKind, Content, Document, Entry, Protection, Value};
 
 /// How deep tables and sequences may lie in each other. Every real file stays
 /// far below; a stack of 2 MB holds several times as much.
-pub const MAX_DEPTH: usize = 500;
+pub const MAX_DEPTH: usize = 256;
 
 /// Reads a FHiCL text. A byte order mark at its beginning is skipped.
 ///
@@ -163,15 +163,15 @@ impl<'a> Parser<'a> {
     fn splice(&mut self) -> Result<Entry<'a>> {
         let line = self.cursor.line;
         let start = self.cursor.at;
-        self.cursor.at += "@table::".len();
-        if self.cursor.word().is_none() {
-            return Err(self
-                .cursor
-                .error("the name of a table right after `@table::`"));
+        let (_, reference) = self.cursor.bare()?;
+        let name = &reference["@table::".len()..];
+        let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if !begins || name.contains([':', '@']) {
+            self.cursor.at = start;
+            return Err(self.cursor.error("the name of a table after `@table::`"));
         }
-        while self.part_of_name()? {}
         Ok(Entry::Splice {
-            reference: Cow::Borrowed(&self.cursor.text[start..self.cursor.at]),
+            reference: Cow::Borrowed(reference),
             line,
         })
     }
@@ -204,6 +204,7 @@ impl<'a> Parser<'a> {
             let error = self.cursor.error(place.expected());
             return Err(match self.cursor.peek() {
                 Some(byte) if byte.is_ascii_digit() => error.hint("no name begins with a digit"),
+                Some(b';') => error.hint(NO_SEMICOLON),
                 Some(b':') => error.hint("the word before it is a value already"),
                 Some(0x80..) => error.hint("a name is made of ASCII letters, digits and _"),
                 _ => error,
