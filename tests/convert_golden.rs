@@ -1,6 +1,12 @@
 //! The converters against what the archive holds: real .txt files and the
 //! FHiCL that has been made of them so far.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

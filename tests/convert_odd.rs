@@ -1,6 +1,12 @@
 //! The converters on input that no healthy run record holds: old forms, other
 //! line ends, control characters, nothing at all, and very much.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use std::time::{Duration, Instant};
 
 use log::Level;

@@ -298,6 +298,7 @@ impl<'a> Cursor<'a> {
         let error = self.error("a value");
         match self.peek() {
             None | Some(b',' | b']' | b'}' | b')' | b':' | b'#') => error,
+            _ if error.found.ends_with(";`") => error.hint(NO_SEMICOLON),
             _ => error.hint("put a string that is not one word of letters, digits and _ in quotes"),
         }
     }
@@ -328,10 +329,7 @@ impl<'a> Cursor<'a> {
                     continue;
                 }
                 _ if escaped && !matches!(byte, b'"' | b'\'' | b'\\' | b'n' | b't') => {
-                    self.at -= 1;
-                    return Err(self
-                        .error(r#"one of the escapes \" \' \\ \n \t"#)
-                        .hint(r"write a backslash as `\\`, or put the string in single quotes"));
+                    return Err(self.unknown_escape());
                 }
                 b'\n' | b'\r' => {
                     carriage_return |= byte == b'\r';
@@ -370,6 +368,18 @@ impl<'a> Cursor<'a> {
         Ok((kind, content))
     }
 
+    /// The error for the escape whose second character stands here.
+    fn unknown_escape(&self) -> Box<SyntaxError> {
+        let expected = r#"one of the escapes \" \' \\ \n \t in the string"#;
+        let second = self.text[self.at..].chars().next();
+        let found = match second {
+            Some(c) if !c.is_control() => format!("`\\{c}`"),
+            _ => "a backslash at the end of the line".to_owned(),
+        };
+        SyntaxError::found(self.text, self.at - 1, expected, found)
+            .hint(r"write a backslash as `\\`, or put the string in single quotes")
+    }
+
     fn unterminated(&self, open: usize, quote: u8) -> Box<SyntaxError> {
         let found = "a string that never ends";
         let expected = format!("a closing `{}`", char::from(quote));
@@ -381,6 +391,8 @@ impl<'a> Cursor<'a> {
         }
     }
 }
+
+pub(super) const NO_SEMICOLON: &str = "FHiCL has no `;`: white space alone stands between entries";
 
 const BACKSLASH_AT_END: &str =
     r#"a string in double quotes can't end in a backslash: FHiCL takes `\"` for a quote in it"#;

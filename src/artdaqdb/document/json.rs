@@ -10,7 +10,7 @@ use super::DocumentError;
 
 /// How deep arrays and objects may lie in each other. A FHiCL value takes two
 /// levels of metadata.
-const MAX_DEPTH: usize = 1100;
+const MAX_DEPTH: usize = 600;
 
 /// A JSON value.
 #[derive(Debug)]
