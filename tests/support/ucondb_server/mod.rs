@@ -10,7 +10,7 @@
 //! assert_eq!(server.count("POST", "/data/"), 1);
 //! ```
 
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 mod digest;
 mod fault;
@@ -268,6 +268,13 @@ impl UconDbServer {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
+    /// Closes every connection, as web servers do with idle ones.
+    pub fn close_connections(&self) {
+        for stream in self.shared.open.lock().unwrap().values() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
     /// Forgets the requests so far.
     pub fn forget_requests(&self) {
         self.shared.records.lock().unwrap().clear();
@@ -299,6 +306,11 @@ impl UconDbServer {
         store.versions(FOLDER, object)
     }
 
+    /// The listing of an object's versions, as it is sent.
+    pub fn listing(&self, object: &str) -> Vec<u8> {
+        service::listing(&self.shared, FOLDER, object, 0.0).body
+    }
+
     /// The current blob of every key of an object.
     pub fn blobs(&self, object: &str) -> BTreeMap<String, Vec<u8>> {
         self.versions(object)
@@ -313,9 +325,7 @@ impl Drop for UconDbServer {
         self.shared.stopping.store(true, Ordering::SeqCst);
         // Wakes the acceptor.
         let _ = TcpStream::connect(self.address);
-        for stream in self.shared.open.lock().unwrap().values() {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
+        self.close_connections();
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
         }

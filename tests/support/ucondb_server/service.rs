@@ -239,18 +239,26 @@ fn objects(shared: &Shared, request: &Request<'_>) -> Reply {
 }
 
 fn versions(shared: &Shared, request: &Request<'_>) -> Reply {
-    let store = shared.store.lock().unwrap();
     let folder = request.query("folder").unwrap_or("None");
     let object = request.query("object").unwrap_or("None");
+    let since = request.query("tr_since");
+    listing(
+        shared,
+        folder,
+        object,
+        since.map_or(0.0, |since| since.parse().unwrap()),
+    )
+}
+
+/// The listing of an object's versions recorded later than `since`.
+pub fn listing(shared: &Shared, folder: &str, object: &str, since: f64) -> Reply {
+    let store = shared.store.lock().unwrap();
     let Some(objects) = store.folders.get(folder) else {
         return Reply::text(404, &format!("Folder {folder} not found"));
     };
     let Some(versions) = objects.get(object) else {
         return Reply::text(404, &format!("Object {object} not found"));
     };
-    let since: f64 = request
-        .query("tr_since")
-        .map_or(0.0, |since| since.parse().unwrap());
     let listed: Vec<String> = versions
         .iter()
         .rev()

@@ -160,6 +160,15 @@ impl Stream {
             if let Some(end) = self.ahead.windows(4).position(|four| four == b"\r\n\r\n") {
                 break end + 4;
             }
+            if self
+                .ahead
+                .first()
+                .is_some_and(|first| !first.is_ascii_uppercase())
+            {
+                // Such as a TLS handshake.
+                let _ = self.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+                return None;
+            }
             let mut piece = [0; 8192];
             match self.socket.read(&mut piece) {
                 Ok(0) | Err(_) => return None,
@@ -169,9 +178,15 @@ impl Stream {
         let text = String::from_utf8(self.ahead.drain(..end).collect()).ok()?;
         let mut lines = text.split("\r\n");
         let mut request = lines.next()?.split(' ');
+        let method = request.next()?.to_owned();
+        let mut target = request.next()?;
+        // A proxy is asked for the whole URL.
+        if let Some(url) = target.strip_prefix("http://") {
+            target = &url[url.find('/')?..];
+        }
         Some(Head {
-            method: request.next()?.to_owned(),
-            target: request.next()?.to_owned(),
+            method,
+            target: target.to_owned(),
             headers: lines
                 .filter_map(|line| line.split_once(": "))
                 .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
