@@ -1,5 +1,7 @@
 //! What every UconDB must do, whatever it stands on.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 #[path = "support/ucondb_server/mod.rs"]
 mod ucondb_server;
 
@@ -200,6 +202,14 @@ fn a_blob_above_the_limit_is_refused(db: &dyn UconDb) {
     assert_eq!(db.version(RUN).unwrap(), None);
 }
 
+fn a_check_stores_nothing(db: &dyn UconDb) {
+    assert!(db.check().unwrap().contains("0 runs"));
+    put(db, RUN, b"blob");
+    assert!(db.check().unwrap().contains("1 runs"));
+    assert_eq!(db.version(RUN).unwrap(), Some(Version::of(b"blob")));
+    assert_eq!(db.runs().unwrap(), BTreeSet::from([RUN]));
+}
+
 fn the_location_names_folder_and_object(db: &dyn UconDb) {
     let location = db.location();
     assert!(location.contains("(ev01/configuration)"), "{location}");
@@ -228,6 +238,7 @@ macro_rules! contract {
                 of_parallel_writers_of_one_key_one_wins,
                 parallel_writers_of_many_keys_all_store,
                 a_blob_above_the_limit_is_refused,
+                a_check_stores_nothing,
                 the_location_names_folder_and_object,
             ])*
         }

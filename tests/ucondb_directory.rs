@@ -2,6 +2,8 @@
 //! it says when they can't be used. What it shares with every UconDB is in
 //! `ucondb_contract.rs`.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -64,6 +66,7 @@ fn assert_failure<T: std::fmt::Debug>(result: Result<T, Error>, words: &[&str]) 
 
 #[track_caller]
 fn assert_all_fail(db: &dyn UconDb, words: &[&str]) {
+    assert_failure(db.check(), words);
     assert_failure(db.runs(), words);
     assert_failure(db.version(RUN), words);
     assert_failure(db.download(RUN), words);

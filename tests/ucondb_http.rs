@@ -2,6 +2,8 @@
 //! sends, and what it makes of every answer. What goes wrong on the way is in
 //! `ucondb_faults.rs`.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 #[path = "support/ucondb_server/mod.rs"]
 mod ucondb_server;
 
@@ -232,6 +234,7 @@ fn refused_credentials_stop_the_stage_and_cost_no_body() {
             let refused = format!("refused user {user:?} for folder \"ev01\"");
             let words = ["run 12500", &refused, "ucon_db.writer_user"];
             assert_failure(result, ErrorKind::Unreachable, &words);
+            assert_failure(db.check(), ErrorKind::Unreachable, &[&refused]);
             assert_eq!(server.body_bytes_received(), 0);
             assert_eq!(server.versions(OBJECT).len(), 1);
         }
@@ -315,22 +318,29 @@ fn a_read_only_instance_is_named() {
 
 #[test]
 fn a_front_end_may_take_less_than_ucondb() {
-    let server = UconDbServer::start(Options {
-        transport: Transport::KeepAlive,
-        max_body: Some(1_000_000),
-        ..Options::default()
-    });
-    let db = client(&server);
-    put(&db, Run(1), b"small").unwrap();
-    let words = [
-        "run 12500",
-        "upload of 1000001 bytes",
-        "client_max_body_size",
-    ];
-    let result = put(&db, RUN, &[0; 1_000_001]);
-    assert_failure(result, ErrorKind::Permanent, &words);
-    // The others go on.
-    put(&db, Run(2), b"small").unwrap();
+    for tls in [Tls::Off, Tls::On] {
+        let server = UconDbServer::start(Options {
+            transport: Transport::KeepAlive,
+            tls,
+            max_body: Some(1_000_000),
+            ..Options::default()
+        });
+        let db = HttpUconDb::new(HttpSettings {
+            verify_tls: false,
+            ..settings(server.url())
+        })
+        .unwrap();
+        put(&db, Run(1), b"small").unwrap();
+        // It answers at once and closes, whether or not all was sent.
+        for size in [1_000_001, 25_000_000] {
+            let upload = format!("upload of {size} bytes");
+            let words = ["run 12500", &upload, "client_max_body_size"];
+            let result = put(&db, RUN, &vec![0; size]);
+            assert_failure(result, ErrorKind::Permanent, &words);
+        }
+        // The others go on.
+        put(&db, Run(2), b"small").unwrap();
+    }
 }
 
 #[test]
@@ -497,6 +507,37 @@ fn a_ca_file_that_cannot_be_used_is_named() {
 }
 
 #[test]
+fn a_check_says_what_it_found() {
+    for (authentication, empty, filled) in [
+        (
+            Authentication::Digest,
+            "credentials not tried",
+            "user \"writer\" may write",
+        ),
+        (
+            Authentication::Off,
+            "credentials not tried",
+            "uploads need no credentials",
+        ),
+    ] {
+        let server = start(Transport::Bare, authentication);
+        let found = client(&server).check().unwrap();
+        assert!(found.contains("UconDB 3.9.7 with 0 runs"), "{found}");
+        assert!(found.contains(empty), "{found}");
+        server.put(OBJECT, Some("1"), b"there before");
+        let found = client(&server).check().unwrap();
+        assert!(found.contains("UconDB 3.9.7 with 1 runs"), "{found}");
+        assert!(found.contains(filled), "{found}");
+        assert_eq!(server.versions(OBJECT).len(), 1);
+    }
+    let server = start(Transport::KeepAlive, Authentication::Off);
+    let page = Reply::html(200, "Please sign in");
+    server.fault(Fault::on("", "").always().then(Action::Answer(page)));
+    let found = client(&server).check();
+    assert_failure(found, ErrorKind::Unreachable, &["no UconDB at"]);
+}
+
+#[test]
 fn debug_shows_no_password() {
     let settings = settings("http://127.0.0.1:1/app");
     let shown = format!("{settings:?} {:?}", HttpUconDb::new(settings.clone()));
@@ -541,6 +582,56 @@ fn behind_a_proxy() {
     let url = "http://ucondb.invalid/instance/app";
     let db = HttpUconDb::new(settings(url)).unwrap();
     put(&db, RUN, b"through the proxy").unwrap();
+}
+
+#[test]
+fn a_client_holds_one_copy_of_a_blob() {
+    const SIZE: u64 = 100_000_000;
+    for tls in [Tls::Off, Tls::On] {
+        let server = UconDbServer::start(Options {
+            transport: Transport::KeepAlive,
+            tls,
+            ..Options::default()
+        });
+        for (work, copies) in [("upload", 1), ("download", 1)] {
+            let output = Command::new(std::env::current_exe().unwrap())
+                .args(["--ignored", "--exact", "one_large_blob", "--nocapture"])
+                .env("UCONDB_TEST_URL", server.url())
+                .env("UCONDB_TEST_WORK", work)
+                .env("UCONDB_TEST_SIZE", SIZE.to_string())
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{output:?}");
+            let text = String::from_utf8(output.stdout).unwrap();
+            let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
+            let peak: u64 = peak.unwrap().parse::<u64>().unwrap() * 1024;
+            let most = copies * SIZE + 40_000_000;
+            assert!(peak > SIZE && peak < most, "{work} {tls:?}: {peak}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "run by a_client_holds_one_copy_of_a_blob"]
+fn one_large_blob() {
+    let variable = |name| std::env::var(name).unwrap();
+    let size = variable("UCONDB_TEST_SIZE").parse().unwrap();
+    let db = HttpUconDb::new(HttpSettings {
+        verify_tls: false,
+        ..settings(variable("UCONDB_TEST_URL"))
+    })
+    .unwrap();
+    if variable("UCONDB_TEST_WORK") == "upload" {
+        db.upload(RUN, Bytes::from(vec![1; size]), Override::No)
+            .unwrap();
+    } else {
+        assert_eq!(db.download(RUN).unwrap().len(), size);
+    }
+    print!(
+        "\n{}",
+        std::fs::read_to_string("/proc/self/status").unwrap()
+    );
 }
 
 #[test]

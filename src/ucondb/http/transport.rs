@@ -373,10 +373,12 @@ fn chain<'a>(
 }
 
 /// The innermost cause, which names what happened; the layers around it name
-/// themselves.
+/// themselves. References to a library's manual are left out.
 fn root_cause(error: &(dyn StdError + 'static)) -> String {
-    chain(error)
-        .last()
-        .map(ToString::to_string)
-        .unwrap_or_default()
+    let cause = chain(error).last().map(ToString::to_string);
+    let cause = cause.unwrap_or_default();
+    match cause.split_once(": https://docs.") {
+        Some((cause, _)) => cause.to_owned(),
+        None => cause,
+    }
 }

@@ -17,6 +17,17 @@ use crate::ucondb::{MAX_BLOB, Override, Upload, Version};
 /// from a server whose nonces expire.
 const CHALLENGES: usize = 3;
 
+/// What a probe found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Probe {
+    /// No run is known that it could be made with.
+    NotMade,
+    /// The server wants no credentials.
+    Open,
+    /// The server sent a challenge, and accepted the answer.
+    Accepted,
+}
+
 impl HttpUconDb {
     /// Stores a blob, trying again as often as the policy allows.
     pub(super) fn store(
@@ -82,7 +93,7 @@ impl HttpUconDb {
         // One worker finds out what the server wants; the others wait for it
         // rather than send their blobs in vain.
         let learning = self.auth.learn();
-        let fresh = learning.is_some() && self.probe(&subject)?;
+        let fresh = learning.is_some() && self.probe(&subject)? == Probe::Accepted;
         let (answer, credentials) = self.post(&subject, &url, blob, fresh, learning)?;
         if answer.status == 401 {
             return Err(self.refused(&subject, &answer));
@@ -100,25 +111,27 @@ impl HttpUconDb {
     /// refused with the challenge, and then because the key exists. Nothing can
     /// be stored even by a server without authentication, which is true of no
     /// other request. Without such a key the first blob itself is the question.
-    /// Returns whether a challenge was learnt.
-    fn probe(&self, subject: &str) -> Result<bool, Failure> {
+    pub(super) fn probe(&self, subject: &str) -> Result<Probe, Failure> {
         let known = *self
             .known_run
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let Some(known) = known else {
-            return Ok(false);
+            return Ok(Probe::NotMade);
         };
         // Whether it still exists: an administrator may have deleted it.
         if self.look_up(known)?.is_none() {
-            return Ok(false);
+            return Ok(Probe::NotMade);
         }
         let url = self.address.upload(known, Override::No);
         let (answer, credentials) = self.post(subject, &url, &Bytes::new(), false, None)?;
         match answer.status {
             500 if already_exists(&answer) => {
                 self.auth.accepted(&credentials);
-                Ok(credentials.header.is_some())
+                Ok(match credentials.header {
+                    Some(_) => Probe::Accepted,
+                    None => Probe::Open,
+                })
             }
             200 => Err(self.unreachable(format!(
                 "{subject}: UconDB took an empty blob for the existing key {known}, against its \

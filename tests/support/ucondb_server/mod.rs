@@ -369,10 +369,10 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
                 Some(identity) => identity.accept(stream),
                 None => Stream::plain(stream),
             };
-            let reset = serve(&mut stream, &shared);
+            let end = serve(&mut stream, &shared);
             // A clone of the socket would keep it open.
             shared.open.lock().unwrap().remove(&id);
-            stream.end(reset, shared.options.tls == Tls::On);
+            stream.end(end, shared.options.tls == Tls::On);
         });
     }
 }
@@ -384,12 +384,14 @@ enum Next {
     Request,
     /// It is closed.
     Close,
+    /// It is closed once the client has nothing more to say.
+    Linger,
     /// It is reset.
     Reset,
 }
 
-/// Answers the requests of one connection; whether it ends with a reset.
-fn serve(stream: &mut Stream, shared: &Shared) -> bool {
+/// Answers the requests of one connection; how it is to end.
+fn serve(stream: &mut Stream, shared: &Shared) -> Next {
     while let Some(head) = stream.read_head() {
         // Noted at once, so that a client that has its answer finds its
         // request counted.
@@ -397,11 +399,11 @@ fn serve(stream: &mut Stream, shared: &Shared) -> bool {
         shared.records.lock().unwrap().push(Arc::clone(&record));
         match answer(stream, shared, &head, &record) {
             Ok(Next::Request) => {}
-            Ok(Next::Reset) => return true,
-            Ok(Next::Close) | Err(_) => return false,
+            Ok(end) => return end,
+            Err(_) => return Next::Close,
         }
     }
-    false
+    Next::Close
 }
 
 /// Reads the body of one request and answers it.
@@ -419,8 +421,12 @@ fn answer(stream: &mut Stream, shared: &Shared, head: &Head, record: &Record) ->
     };
     if let Some(reply) = early {
         stream.write_reply(&reply, style)?;
-        // With its body unread, the connection is reset by the system.
-        return Ok(Next::Close);
+        // With its body unread, the bare server's connection is reset by the
+        // system; web servers let the client finish.
+        return Ok(match style {
+            Transport::Bare => Next::Close,
+            Transport::KeepAlive | Transport::Chunked => Next::Linger,
+        });
     }
     let mut body = Vec::new();
     let length = head.content_length();
@@ -480,7 +486,7 @@ fn answer(stream: &mut Stream, shared: &Shared, head: &Head, record: &Record) ->
                 Some(Action::ResetAnswerAfter(_)) => {
                     // Let what was written arrive: a reset takes back what
                     // the other side has not read.
-                    thread::sleep(Duration::from_millis(100));
+                    thread::sleep(Duration::from_millis(30));
                     Ok(Next::Reset)
                 }
                 _ => {

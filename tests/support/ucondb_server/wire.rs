@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustls::{ServerConnection, StreamOwned};
 use socket2::SockRef;
 
-use super::Transport;
+use super::{Next, Transport};
 
 /// The head of a request.
 #[derive(Debug, Clone)]
@@ -227,11 +227,11 @@ impl Stream {
     }
 
     /// Ends the connection.
-    pub fn end(self, reset: bool, close_notify: bool) {
-        let tcp = match self.socket {
+    pub fn end(self, end: Next, close_notify: bool) {
+        let mut tcp = match self.socket {
             Socket::Plain(tcp) => tcp,
             Socket::Tls(mut tls) => {
-                if close_notify && !reset {
+                if close_notify && end != Next::Reset {
                     tls.conn.send_close_notify();
                     let _ = tls.flush();
                 }
@@ -239,10 +239,14 @@ impl Stream {
                 sock
             }
         };
-        if reset {
+        if end == Next::Reset {
             let _ = SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
-        } else {
-            let _ = tcp.shutdown(Shutdown::Write);
+            return;
+        }
+        let _ = tcp.shutdown(Shutdown::Write);
+        if end == Next::Linger {
+            let _ = tcp.set_read_timeout(Some(Duration::from_secs(2)));
+            let _ = io::copy(&mut tcp, &mut io::sink());
         }
     }
 }
