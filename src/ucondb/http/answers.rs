@@ -1,6 +1,8 @@
 //! What the server's answers mean: which are failures, whose fault they are,
 //! and what to do about them.
 
+use std::time::Duration;
+
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use url::Url;
 
@@ -11,8 +13,6 @@ use super::{HttpUconDb, listing};
 use crate::error::{Error, ErrorKind};
 use crate::run::Run;
 use crate::ucondb::Version;
-
-use std::time::Duration;
 
 /// How many characters of a server's own words a message repeats.
 const QUOTED: usize = 160;
@@ -142,7 +142,8 @@ impl HttpUconDb {
                 format!("{subject}: the connection broke: {cause}"),
             ),
             Fault::NotHttp(cause) => {
-                self.no_ucondb(subject, format!("answers what is not HTTP ({cause})"))
+                let what = format!("answers what is not HTTP ({cause}), as an https server does");
+                self.no_ucondb(subject, what)
             }
         }
     }
