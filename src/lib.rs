@@ -4,6 +4,8 @@
 //! `docs/` of the repository has the design. Dependencies point one way: the
 //! stages use the databases, the databases use FHiCL, and never back.
 
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 pub mod archiver;
 pub mod artdaqdb;
 pub mod blob;

@@ -88,7 +88,7 @@ impl Summary {
         }
         if !self.unfinished.is_empty() {
             log::info!(
-                "  Without stop time: {} run(s) were still going when they were archived: {}",
+                "  Without stop time: {} run(s) ({}): still going, or never ended properly",
                 self.unfinished.len(),
                 ranges(self.unfinished.iter())
             );

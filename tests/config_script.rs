@@ -1,8 +1,6 @@
 //! `run_archiver.sh`: what it makes of `archiver.env` and of its arguments,
 //! with a program in the archiver's place that shows what it was given.
 
-#![allow(clippy::unwrap_used, reason = "a failed test may end in a panic")]
-
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};

@@ -1,11 +1,5 @@
 //! Whatever a text file holds, what is made of it is FHiCL and holds it.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
-
 use proptest::prelude::*;
 use run_record_archiver::fhicl;
 use run_record_archiver::run::Run;

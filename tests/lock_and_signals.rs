@@ -1,8 +1,6 @@
 //! The lock and the signals, between real processes: the tests start this
 //! test binary again as an execution that works until it is asked to end.
 
-#![allow(clippy::unwrap_used, reason = "a failed test may end in a panic")]
-
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;

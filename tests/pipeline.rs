@@ -34,7 +34,7 @@ fn every_real_record_is_archived_as_the_existing_system_archives_it() {
         .says("Import Stage: Found 14 runs to import.")
         .says("✓ Run 20101 imported successfully")
         .says("✓ Run 20101 migrated successfully")
-        .says("Without stop time: 3 run(s) were still going when they were archived: 906, 951, 1001506")
+        .says("Without stop time: 3 run(s) (906, 951, 1001506)")
         .says("✓ EXECUTION COMPLETED SUCCESSFULLY");
     let runs = [
         901, 902, 903, 904, 905, 906, 907, 950, 951, 8001, 8003, 20101, 20102, 1_001_506,
@@ -109,7 +109,7 @@ fn the_samples_are_archived_and_then_there_is_nothing_new() {
     );
     test.run(&[])
         .exits(0)
-        .says("Without stop time: 1 run(s)")
+        .says("Without stop time: 2 run(s) (12503, 12507)")
         .says("Next: nothing to do until there are new runs");
     let imported = test.imported();
     assert!(imported.len() >= 8, "{imported:?}");

@@ -1,12 +1,6 @@
 //! Finding and reading run records: the samples, and directories with all that
 //! has been seen in them.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
-
 mod run_record_log;
 
 use std::collections::BTreeSet;

@@ -1,7 +1,5 @@
 //! What every UconDB must do, whatever it stands on.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 #[path = "support/ucondb_server/mod.rs"]
 mod ucondb_server;
 

@@ -2,8 +2,6 @@
 //! it says when they can't be used. What it shares with every UconDB is in
 //! `ucondb_contract.rs`.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

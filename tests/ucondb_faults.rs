@@ -1,8 +1,6 @@
 //! The HTTP client when things go wrong on the way: connections that break,
 //! answers that don't come, come late, or come changed.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 #[path = "support/ucondb_server/mod.rs"]
 mod ucondb_server;
 

@@ -2,8 +2,6 @@
 //! sends, and what it makes of every answer. What goes wrong on the way is in
 //! `ucondb_faults.rs`.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 #[path = "support/ucondb_server/mod.rs"]
 mod ucondb_server;
 

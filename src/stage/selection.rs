@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn selected_runs_are_taken_whatever_the_state_says() {
         let survey = survey(&[3, 4, 5, 6], &[3]);
-        let wanted: RunSet = "3-5".parse().unwrap();
+        let wanted = RunSet::parse("3-5").unwrap();
         let selection = Selection::new(&survey, Mode::Runs(&wanted), &state(6, 6), &runs(&[]), 1);
         assert_eq!(selection.runs, list(&[4, 5]));
         assert_eq!(selection.archived_already, 1);
