@@ -1,5 +1,12 @@
 //! Odd inputs: what ours does with each, beside what the real tools did.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that panics has failed"
+)]
+
 mod fhicl_support;
 
 use fhicl_support::{read, shared};
@@ -335,6 +342,11 @@ const CASES: &[(&str, &str, Ours)] = &[
     ),
     (
         "",
+        "a: true# yes\nb: [infinity// no\n]\nc: @nil#\n",
+        Same("\na: true # yes\n# yes\nb: [infinity] // no\n\nc: @nil #\n"),
+    ),
+    (
+        "",
         "x: [(1, 2), (3,4)]\n",
         Better(
             "\nx: [(1, 2), (3,4)] \n",
@@ -413,6 +425,11 @@ const CASES: &[(&str, &str, Ours)] = &[
         "",
         "a: \"x\"#c\n",
         Refused(1, 7, "white space, `,`, `]` or `}` after the string"),
+    ),
+    (
+        "",
+        "a: 1 fhicl_pound_include_0: \"x\"\n",
+        Ours::Stricter(1, 6, "it came back as an #include"),
     ),
     (
         "",

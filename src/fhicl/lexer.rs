@@ -210,7 +210,7 @@ impl<'a> Cursor<'a> {
         } else {
             let sign = usize::from(matches!(self.peek(), Some(b'+' | b'-')));
             if self.bytes[start + sign..].starts_with(b"infinity")
-                && self.ends(start + sign + 8, b"),]}")
+                && self.ends(start + sign + 8, MARKS)
             {
                 start + sign + 8
             } else {
@@ -244,6 +244,9 @@ impl<'a> Cursor<'a> {
 
     /// Reads a scalar that has no quotes and no parentheses.
     pub(super) fn bare(&mut self) -> Result<(AtomKind, &'a str)> {
+        // fhicl-cpp takes `true#` for a string, but `true #` for a bool. As the
+        // blank is there when a file comes back, both are a bool here.
+        const MARKS: &[u8] = b"#/,]}";
         const WORD_MARKS: &[u8] = b"#/,]}.[:";
         let start = self.at;
         for (token, kind) in [
@@ -251,7 +254,7 @@ impl<'a> Cursor<'a> {
             ("true", AtomKind::Bool),
             ("false", AtomKind::Bool),
         ] {
-            if self.starts_with(token) && self.ends(start + token.len(), b",]}") {
+            if self.starts_with(token) && self.ends(start + token.len(), MARKS) {
                 self.at += token.len();
                 return Ok((kind, &self.text[start..self.at]));
             }
@@ -261,7 +264,7 @@ impl<'a> Cursor<'a> {
         }
         let end = self.run(start, is_word);
         let digit = self.peek().is_some_and(|byte| byte.is_ascii_digit());
-        if end > start && self.ends(end, b"#/,]}") {
+        if end > start && self.ends(end, MARKS) {
             self.at = end;
             return Ok((AtomKind::Unquoted, &self.text[start..end]));
         }

@@ -13,5 +13,7 @@ mod writer;
 
 pub use error::SyntaxError;
 pub use parser::{MAX_DEPTH, parse};
-pub use tree::{AtomKind, Comment, Content, Document, Entry, Protection, Value};
+pub use tree::{
+    AtomKind, Comment, Content, Document, Entry, INCLUDE_KEY, Protection, SPLICE_KEY, Value,
+};
 pub use writer::write;

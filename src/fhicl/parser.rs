@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::error::SyntaxError;
 use super::lexer::{Cursor, NO_SEMICOLON, Result};
-use super::tree::{AtomKind, Content, Document, Entry, Protection, Value};
+use super::tree::{AtomKind, Content, Document, Entry, INCLUDE_KEY, Protection, SPLICE_KEY, Value};
 
 /// How deep tables and sequences may lie in each other. Every real file stays
 /// far below; a stack of 2 MB holds several times as much.
@@ -219,6 +219,10 @@ impl<'a> Parser<'a> {
             }
         }
         let name = &self.cursor.text[start..end];
+        if name.starts_with(INCLUDE_KEY) || name.starts_with(SPLICE_KEY) {
+            let error = SyntaxError::new(self.cursor.text, start, "another name");
+            return Err(error.hint("artdaqDB keeps `#include` and `@table::` under such names"));
+        }
         let compact = name
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"_.[]".contains(&b));
