@@ -8,6 +8,8 @@
 mod error;
 mod lexer;
 mod parser;
+mod string;
+mod table;
 mod tree;
 mod writer;
 
