@@ -380,6 +380,16 @@ const CASES: &[(&str, &str, Ours)] = &[
     ),
     (
         "",
+        "#include \"it's.fcl\" // c\n\t#include\t'b.fcl'\n#includes\n# include \"x\"\na: 1\n",
+        Same(" \n#include \"it's.fcl\" \n \n#include \"b.fcl\" \n# include \"x\"\na: 1 \n"),
+    ),
+    (
+        "",
+        "#include \"a\na: 1\n",
+        Refused(1, 10, "a closing quote on the same line"),
+    ),
+    (
+        "",
         "# the #include files are\na: 1\nb: \"x\"\n",
         Better(
             "\na: 1 \n\nb: \"x\" \n",

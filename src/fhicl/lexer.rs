@@ -145,14 +145,15 @@ impl<'a> Cursor<'a> {
             return Err(self.error("a blank between `#include` and the file"));
         }
         let start = self.at + 1;
-        let length = self.text[start..end].find(['"', '\'', '\\']);
+        let length = self.text[start..end].find(char::from(quote));
         let Some(close) = length.map(|length| start + length) else {
             return Err(self.error("a closing quote on the same line"));
         };
-        self.at = close;
-        if self.bytes[close] != quote || close == start {
-            return Err(self.error("the name of the file, without quotes or backslashes in it"));
+        let file = &self.text[start..close];
+        if file.is_empty() || file.contains(['"', '\\']) {
+            return Err(self.error("the name of a file, without quotes or backslashes in it"));
         }
+        self.at = close;
         self.at += 1;
         let rest = self.text[self.at..end].trim_start_matches([' ', '\t']);
         if !(rest.is_empty() || rest.starts_with('#') || rest.starts_with("//")) {
@@ -160,7 +161,7 @@ impl<'a> Cursor<'a> {
             return Err(self.error("the end of the line after `#include`"));
         }
         self.at = end;
-        Ok(&self.text[start..close])
+        Ok(file)
     }
 
     /// Takes letters, digits and `_`, if a name begins here.
