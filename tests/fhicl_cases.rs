@@ -1,5 +1,12 @@
 //! Odd inputs: what ours does with each, beside what the real tools did.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that panics has failed"
+)]
+
 mod fhicl_support;
 
 use fhicl_support::{read, shared};
@@ -335,6 +342,11 @@ const CASES: &[(&str, &str, Ours)] = &[
     ),
     (
         "",
+        "a: true# yes\nb: [infinity// no\n]\nc: @nil#\n",
+        Same("\na: true # yes\n# yes\nb: [infinity] // no\n\nc: @nil #\n"),
+    ),
+    (
+        "",
         "x: [(1, 2), (3,4)]\n",
         Better(
             "\nx: [(1, 2), (3,4)] \n",
@@ -365,6 +377,16 @@ const CASES: &[(&str, &str, Ours)] = &[
              #include \"b.fcl\" \n\nc: 1 \n",
             "refused: the include counted as an entry before the prolog",
         ),
+    ),
+    (
+        "",
+        "#include \"it's.fcl\" // c\n\t#include\t'b.fcl'\n#includes\n# include \"x\"\na: 1\n",
+        Same(" \n#include \"it's.fcl\" \n \n#include \"b.fcl\" \n# include \"x\"\na: 1 \n"),
+    ),
+    (
+        "",
+        "#include \"a\na: 1\n",
+        Refused(1, 10, "a closing quote on the same line"),
     ),
     (
         "",
@@ -413,6 +435,11 @@ const CASES: &[(&str, &str, Ours)] = &[
         "",
         "a: \"x\"#c\n",
         Refused(1, 7, "white space, `,`, `]` or `}` after the string"),
+    ),
+    (
+        "",
+        "a: 1 fhicl_pound_include_0: \"x\"\n",
+        Ours::Stricter(1, 6, "it came back as an #include"),
     ),
     (
         "",

@@ -1,6 +1,13 @@
 //! Time, depth and size: no text takes more than time in proportion to its
 //! length, and none exhausts the stack.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that panics has failed"
+)]
+
 mod fhicl_support;
 
 use std::thread;
@@ -71,7 +78,7 @@ fn a_deeper_file_is_refused() {
 /// minutes.
 #[test]
 fn time_is_linear() {
-    let many = |piece: &str| piece.repeat(300_000 / piece.len());
+    let many = |piece: &str| piece.repeat(150_000 / piece.len());
     let texts = [
         many("#"),
         many("# x\n"),
@@ -103,13 +110,13 @@ fn time_is_linear() {
         format!("a: {{ {} }}", many("@table::x b: 1 ")),
         format!(
             "a: {{ {} }}",
-            (0..30_000)
+            (0..15_000)
                 .map(|i| format!("b{i}: {i} "))
                 .collect::<String>()
         ),
         format!(
             "a: {{ {} }}",
-            (0..30_000)
+            (0..15_000)
                 .map(|i| format!("b{i}: {i} @table::x "))
                 .collect::<String>()
         ),
