@@ -341,6 +341,14 @@ fn metadata_without_blank_lines_and_with_stray_ones() {
 }
 
 #[test]
+fn log_files_of_old_records_have_a_key_of_their_own() {
+    assert_eq!(
+        metadata::convert("pmt logfile(s): ev01:/log/pmt-*.log\n").text,
+        "pmt_logfiles_wildcard: \"ev01:/log/pmt-*.log\"\n"
+    );
+}
+
+#[test]
 fn a_metadata_txt_that_is_still_written_waits_for_its_last_line() {
     let start = "Config name: a\n\nDAQInterface start time: Mon Jan  5 09:07:02 UTC 2026\n\n";
     let whole = "DAQInterface stop time: Mon Jan  5 09:09:41 UTC 2026";
