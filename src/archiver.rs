@@ -1,10 +1,12 @@
 //! One execution: wires the parts together and runs the mode that was asked for.
 
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::LevelFilter;
 
+use crate::artdaqdb::filesystem::{self, FilesystemDb};
 use crate::artdaqdb::{self, ArtdaqDb};
 use crate::cli::{self, CommandLine, Mode};
 use crate::config::Config;
@@ -19,6 +21,7 @@ use crate::migrator::{self, Migrator};
 use crate::recovery;
 use crate::run::Run;
 use crate::run_record::Generated;
+use crate::run_set::RunSet;
 use crate::shutdown::{self, Shutdown};
 use crate::stage::{self, Fuzz, Report, Settings, Stage};
 use crate::state::StateStore;
@@ -108,7 +111,13 @@ pub fn execute(command: &CommandLine) -> u8 {
 
 /// Says what is wrong before there is a log.
 fn complain(error: &Error) -> u8 {
-    eprintln!("run_record_archiver: {}: {error}", error.class());
+    match error {
+        Error::Config { .. } => eprintln!(
+            "{}: Configuration validation failed:\n{error}",
+            error.class()
+        ),
+        _ => eprintln!("{}: {error}", error.class()),
+    }
     FAILURE
 }
 
@@ -133,9 +142,16 @@ fn start_logging(command: &CommandLine, config: &Config) -> Result<()> {
 fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Summary> {
     refuse_what_is_not_built(command, config)?;
     let generate = generated(config)?;
-    let mut lock = LockGuard::acquire(&config.app.lock_file)?;
-    lock.monitor(shutdown)?;
+    // What writes nothing can go beside an execution that does.
+    let mut lock = None;
+    if !command.dry_run {
+        lock.insert(LockGuard::acquire(&config.app.lock_file)?)
+            .monitor(shutdown)?;
+    }
     log::info!("=== Execution Mode: {} ===", mode_name(command));
+    if command.dry_run {
+        log::info!("Dry run: says what would be done and writes to no database and no state file");
+    }
     let execution = Execution {
         command,
         config,
@@ -145,25 +161,35 @@ fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Su
     };
     let mut summary = Summary::default();
     let none = BTreeSet::new();
+    let retry = stage::Mode::Retry {
+        only: command.runs.as_ref(),
+    };
     match command.mode {
-        Mode::RetryFailedImport => execution.import(stage::Mode::Retry, &mut summary),
-        Mode::RetryFailedMigrate => execution.migrate(stage::Mode::Retry, &mut summary),
+        Mode::RetryFailedImport => execution.import(retry, &mut summary),
+        Mode::RetryFailedMigrate => execution.migrate(retry, &mut summary),
         Mode::ImportOnly => execution.import(stage_mode(command, &none), &mut summary),
         Mode::MigrateOnly => execution.migrate(stage_mode(command, &none), &mut summary),
+        Mode::RebuildIndex => rebuild_index(&config.artdaq_db.database_uri, command.yes)?,
         Mode::RecoverImportState => {
-            recovery::recover(&execution.importer()?, &execution.import_store())?;
+            recovery::recover(
+                &execution.importer()?,
+                &execution.import_store(),
+                command.dry_run,
+            )?;
         }
         Mode::RecoverMigrateState => {
             let ucondb = execution.ucondb()?;
-            recovery::recover(
-                &execution.migrator(ucondb.as_ref()),
-                &execution.migrate_store(),
-            )?;
+            let migrator = execution.migrator(ucondb.as_ref());
+            recovery::recover(&migrator, &execution.migrate_store(), command.dry_run)?;
         }
         _ => {
             execution.import(stage_mode(command, &none), &mut summary);
             if !shutdown.requested() {
                 let imported = summary.archived();
+                if command.dry_run && !imported.is_empty() {
+                    let runs: RunSet = imported.iter().copied().collect();
+                    log::info!("The migrate stage would go on with what the import brings: {runs}");
+                }
                 execution.migrate(stage_mode(command, &imported), &mut summary);
             }
         }
@@ -188,6 +214,7 @@ fn mode_name(command: &CommandLine) -> String {
         Mode::RetryFailedMigrate => "Retry Failed Migrations".to_owned(),
         Mode::RecoverImportState => "Recover Import State".to_owned(),
         Mode::RecoverMigrateState => "Recover Migrate State".to_owned(),
+        Mode::RebuildIndex => "Rebuild Index".to_owned(),
         Mode::ImportOnly => format!("Import Only ({extent})"),
         Mode::MigrateOnly => format!("Migrate Only ({extent})"),
         _ => format!("Full Pipeline ({extent})"),
@@ -202,7 +229,6 @@ fn refuse_what_is_not_built(command: &CommandLine, config: &Config) -> Result<()
         Mode::Verify => "--verify",
         Mode::Extract(_) => "--extract",
         Mode::Dashboard => "--dashboard",
-        _ if command.dry_run => "--dry-run",
         _ if config.artdaq_db.use_tools => "artdaq_db.use_tools: true",
         _ => return Ok(()),
     };
@@ -230,6 +256,52 @@ fn generated(config: &Config) -> Result<BTreeSet<Generated>> {
 /// How an operator would type the command again, without its mode.
 fn command_to_repeat(command: &CommandLine) -> String {
     format!("./run_archiver.sh {}", command.config.display())
+}
+
+/// Makes new indexes of a FilesystemDB, after asking.
+fn rebuild_index(uri: &str, yes: bool) -> Result<()> {
+    if !uri.starts_with(filesystem::SCHEME) {
+        return Err(Error::Usage(
+            "--rebuild-index is for a FilesystemDB: other databases keep their own index".into(),
+        ));
+    }
+    let db = FilesystemDb::new(uri)?;
+    log::info!(
+        "A new index is made of the documents in {}",
+        db.root().display()
+    );
+    log::info!("The present index files are kept beside the new ones; documents are only read");
+    if !yes {
+        confirm("Make new indexes now?")?;
+    }
+    for rebuilt in db.rebuild_indexes()? {
+        log::info!(
+            "✓ {}: {} documents",
+            rebuilt.index.display(),
+            rebuilt.documents
+        );
+        if let Some(kept) = rebuilt.kept {
+            log::info!("  the old index is {}", kept.display());
+        }
+    }
+    log::info!(
+        "Next: --report-status shows whether runs are missing; an import completes runs that are there in part"
+    );
+    Ok(())
+}
+
+/// Asks a person; anything but yes, and nobody to ask, is a no.
+fn confirm(question: &str) -> Result<()> {
+    let refused = |reason: &str| Err(Error::Usage(format!("{reason}; nothing was done")));
+    if !std::io::stdin().is_terminal() {
+        return refused("there is no terminal to ask on: add --yes to go ahead");
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    match std::io::stdin().read_line(&mut answer) {
+        Ok(_) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
+        _ => refused("the answer was not yes"),
+    }
 }
 
 /// The parts of one execution.
@@ -283,6 +355,7 @@ impl Execution<'_> {
                 error_percent: fuzz.random_error_percent,
                 error_is_permanent: fuzz.random_error_retry,
             },
+            dry_run: self.command.dry_run,
         };
         stage::run(stage, mode, &settings, store, self.shutdown)
     }

@@ -33,6 +33,8 @@ pub enum Mode {
     RecoverImportState,
     /// Rebuild the migrate state from the sources.
     RecoverMigrateState,
+    /// Make a new index of artdaqDB's documents.
+    RebuildIndex,
     /// Check the configuration and everything it names.
     Check,
     /// Compare artdaqDB with UconDB, run by run.
@@ -76,6 +78,8 @@ pub struct CommandLine {
     pub format: Format,
     /// Where the report or the extracted files go.
     pub output: Option<PathBuf>,
+    /// Do not ask before something is replaced.
+    pub yes: bool,
     /// Log at DEBUG level.
     pub verbose: bool,
     /// Only errors on stderr.
@@ -197,6 +201,10 @@ struct Arguments {
     #[arg(long, value_name = "PATH", help_heading = REPORTS)]
     output: Option<PathBuf>,
 
+    /// Do not ask before the index is replaced
+    #[arg(long, help_heading = STAGES)]
+    yes: bool,
+
     /// Log at DEBUG level
     #[arg(short, long, help_heading = LOGGING)]
     verbose: bool,
@@ -236,6 +244,10 @@ struct Modes {
     /// Rebuild the migrate state from artdaqDB and UconDB
     #[arg(long, group = "mode")]
     recover_migrate_state: bool,
+
+    /// Make a new index of the documents of a FilesystemDB; asks first
+    #[arg(long, group = "mode")]
+    rebuild_index: bool,
 
     /// Check configuration, paths, rights, databases and disk; writes nothing
     #[arg(long, group = "mode")]
@@ -292,6 +304,7 @@ impl Modes {
                 Mode::RecoverMigrateState,
                 "--recover-migrate-state",
             ),
+            (self.rebuild_index, Mode::RebuildIndex, "--rebuild-index"),
             (self.check, Mode::Check, "--check"),
             (self.verify, Mode::Verify, "--verify"),
             (self.dashboard, Mode::Dashboard, "--dashboard"),
@@ -323,6 +336,12 @@ impl Arguments {
         let extracts = matches!(mode, Extract(_));
 
         for (given, sensible, flag, why) in [
+            (
+                self.yes,
+                matches!(mode, Mode::RebuildIndex),
+                "--yes",
+                "it answers the question of --rebuild-index",
+            ),
             (
                 self.incremental,
                 selects,
@@ -391,6 +410,7 @@ impl Arguments {
             runs: self.runs,
             format: self.format.unwrap_or_default(),
             output: self.output,
+            yes: self.yes,
             verbose: self.verbose,
             quiet: self.quiet,
         })

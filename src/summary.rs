@@ -46,7 +46,7 @@ impl Summary {
         self.unfinished.extend(runs);
     }
 
-    /// The runs archived by the stages so far.
+    /// The runs archived by the stages so far, or that a dry run would have archived.
     #[must_use]
     pub fn archived(&self) -> BTreeSet<Run> {
         let reports = self
@@ -54,7 +54,7 @@ impl Summary {
             .iter()
             .filter_map(|stage| stage.result.as_ref().ok());
         reports
-            .flat_map(|report| &report.archived)
+            .flat_map(|report| report.archived.union(&report.planned))
             .copied()
             .collect()
     }
@@ -154,6 +154,13 @@ impl StageSummary {
             }
         };
         match report.archived.len() {
+            0 if !report.planned.is_empty() => log::info!(
+                "  {}: {} run(s) would be {} in {destination}: {}",
+                words.title,
+                report.planned.len(),
+                words.done,
+                ranges(report.planned.iter())
+            ),
             0 => log::info!("  {}: nothing {} in {destination}", words.title, words.done),
             count => log::info!(
                 "  {}: {count} run(s) {} in {destination}: {}",
