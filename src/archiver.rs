@@ -9,11 +9,12 @@ use log::LevelFilter;
 use crate::artdaqdb::filesystem::{self, FilesystemDb};
 use crate::artdaqdb::{self, ArtdaqDb};
 use crate::cli::{self, CommandLine, Mode};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::critical;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::importer::{self, Importer};
+use crate::incomplete::IncompleteRuns;
 use crate::lock::LockGuard;
 use crate::logging::rotate::Limits;
 use crate::logging::{self, RULE};
@@ -28,6 +29,9 @@ use crate::state::StateStore;
 use crate::summary::Summary;
 use crate::ucondb::http::HttpSettings;
 use crate::ucondb::{self, UconDb};
+
+/// The file of the work directory that remembers runs without a stop time.
+const INCOMPLETE_RUNS: &str = "incomplete_runs.json";
 
 /// The exit code of success.
 const SUCCESS: u8 = 0;
@@ -158,17 +162,22 @@ fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Su
         shutdown,
         generate,
         artdaqdb: artdaqdb::open(&config.artdaq_db.database_uri)?,
+        incomplete: IncompleteRuns::load(
+            &config.app.work_dir.join(INCOMPLETE_RUNS),
+            config.source_files.incomplete_after,
+        )?,
     };
     let mut summary = Summary::default();
-    let none = BTreeSet::new();
+    // Runs whose stop time came are below where incremental executions go on.
+    let ready = execution.incomplete.ready();
     let retry = stage::Mode::Retry {
         only: command.runs.as_ref(),
     };
     match command.mode {
         Mode::RetryFailedImport => execution.import(retry, &mut summary),
         Mode::RetryFailedMigrate => execution.migrate(retry, &mut summary),
-        Mode::ImportOnly => execution.import(stage_mode(command, &none), &mut summary),
-        Mode::MigrateOnly => execution.migrate(stage_mode(command, &none), &mut summary),
+        Mode::ImportOnly => execution.import(stage_mode(command, &BTreeSet::new()), &mut summary),
+        Mode::MigrateOnly => execution.migrate(stage_mode(command, &ready), &mut summary),
         Mode::RebuildIndex => rebuild_index(&config.artdaq_db.database_uri, command.yes)?,
         Mode::RecoverImportState => {
             recovery::recover(
@@ -178,19 +187,20 @@ fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Su
             )?;
         }
         Mode::RecoverMigrateState => {
-            let ucondb = execution.ucondb()?;
-            let migrator = execution.migrator(ucondb.as_ref());
+            let (ucondb, pending) = execution.ucondbs()?;
+            let migrator = execution.migrator(ucondb.as_ref(), pending.as_deref());
             recovery::recover(&migrator, &execution.migrate_store(), command.dry_run)?;
         }
         _ => {
-            execution.import(stage_mode(command, &none), &mut summary);
+            execution.import(stage_mode(command, &BTreeSet::new()), &mut summary);
             if !shutdown.requested() {
                 let imported = summary.archived();
                 if command.dry_run && !imported.is_empty() {
                     let runs: RunSet = imported.iter().copied().collect();
                     log::info!("The migrate stage would go on with what the import brings: {runs}");
                 }
-                execution.migrate(stage_mode(command, &imported), &mut summary);
+                let fresh = &imported | &execution.incomplete.ready();
+                execution.migrate(stage_mode(command, &fresh), &mut summary);
             }
         }
     }
@@ -258,6 +268,22 @@ fn command_to_repeat(command: &CommandLine) -> String {
     format!("./run_archiver.sh {}", command.config.display())
 }
 
+/// The UconDB of the configuration, with this folder.
+fn open_ucondb(ucon: &config::UconDb, folder: &str) -> Result<Box<dyn UconDb>> {
+    ucondb::open(HttpSettings {
+        timeout: ucon.timeout_seconds,
+        ca_file: ucon.ca_file.clone(),
+        verify_tls: ucon.verify_tls,
+        ..HttpSettings::new(
+            &ucon.server_url,
+            folder,
+            &ucon.object_name,
+            &ucon.writer_user,
+            ucon.writer_password.clone(),
+        )
+    })
+}
+
 /// Makes new indexes of a FilesystemDB, after asking.
 fn rebuild_index(uri: &str, yes: bool) -> Result<()> {
     if !uri.starts_with(filesystem::SCHEME) {
@@ -311,27 +337,32 @@ struct Execution<'a> {
     shutdown: &'a Shutdown,
     generate: BTreeSet<Generated>,
     artdaqdb: Box<dyn ArtdaqDb>,
+    incomplete: IncompleteRuns,
 }
 
 impl Execution<'_> {
     fn import(&self, mode: stage::Mode, summary: &mut Summary) {
         let destination = self.artdaqdb.location();
         let result = self.importer().and_then(|importer| {
+            if !self.command.dry_run {
+                importer.add_stop_times()?;
+            }
             let report = self.run_stage(&importer, mode, &self.import_store())?;
-            summary.add_unfinished(&(&importer.unfinished() & &report.archived));
+            summary.add_unfinished(&(&importer.without_stop_time() & &report.archived));
             Ok(report)
         });
         summary.add(&importer::WORDS, destination, result);
     }
 
     fn migrate(&self, mode: stage::Mode, summary: &mut Summary) {
-        let ucondb = self.ucondb();
-        let destination = match &ucondb {
-            Ok(ucondb) => ucondb.location().to_owned(),
+        let ucondbs = self.ucondbs();
+        let destination = match &ucondbs {
+            Ok((ucondb, _)) => ucondb.location().to_owned(),
             Err(_) => self.config.ucon_db.server_url.clone(),
         };
-        let result = ucondb.and_then(|ucondb| {
-            self.run_stage(&self.migrator(ucondb.as_ref()), mode, &self.migrate_store())
+        let result = ucondbs.and_then(|(ucondb, pending)| {
+            let migrator = self.migrator(ucondb.as_ref(), pending.as_deref());
+            self.run_stage(&migrator, mode, &self.migrate_store())
         });
         summary.add(&migrator::WORDS, &destination, result);
     }
@@ -366,27 +397,40 @@ impl Execution<'_> {
             &self.config.artdaq_db.fcl_conf_dir,
             &self.generate,
             self.artdaqdb.as_ref(),
+            &self.incomplete,
         )
     }
 
-    fn migrator<'b>(&'b self, ucondb: &'b dyn UconDb) -> Migrator<'b> {
-        Migrator::new(self.artdaqdb.as_ref(), ucondb, self.command.validate)
+    fn migrator<'b>(
+        &'b self,
+        ucondb: &'b dyn UconDb,
+        pending: Option<&'b dyn UconDb>,
+    ) -> Migrator<'b> {
+        let override_existing = match self.command.override_existing {
+            true => self.command.runs.clone(),
+            false => None,
+        };
+        Migrator::new(
+            self.artdaqdb.as_ref(),
+            ucondb,
+            pending,
+            &self.incomplete,
+            migrator::Options {
+                validate: self.command.validate,
+                incomplete_runs: self.config.source_files.incomplete_runs,
+                override_existing,
+            },
+        )
     }
 
-    fn ucondb(&self) -> Result<Box<dyn UconDb>> {
+    /// The UconDB of finished runs, and that of runs still going, if they are apart.
+    fn ucondbs(&self) -> Result<(Box<dyn UconDb>, Option<Box<dyn UconDb>>)> {
         let ucon = &self.config.ucon_db;
-        ucondb::open(HttpSettings {
-            timeout: ucon.timeout_seconds,
-            ca_file: ucon.ca_file.clone(),
-            verify_tls: ucon.verify_tls,
-            ..HttpSettings::new(
-                &ucon.server_url,
-                &ucon.folder_name,
-                &ucon.object_name,
-                &ucon.writer_user,
-                ucon.writer_password.clone(),
-            )
-        })
+        let pending = ucon
+            .pending_folder
+            .as_deref()
+            .map(|folder| open_ucondb(ucon, folder));
+        Ok((open_ucondb(ucon, &ucon.folder_name)?, pending.transpose()?))
     }
 
     fn import_store(&self) -> StateStore {

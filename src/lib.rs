@@ -15,6 +15,7 @@ pub mod durable;
 pub mod error;
 pub mod fhicl;
 pub mod importer;
+pub mod incomplete;
 pub mod lock;
 pub mod logging;
 pub mod migrator;
