@@ -187,8 +187,8 @@ fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Su
             )?;
         }
         Mode::RecoverMigrateState => {
-            let (ucondb, pending) = execution.ucondbs()?;
-            let migrator = execution.migrator(ucondb.as_ref(), pending.as_deref());
+            let folders = execution.folders()?;
+            let migrator = execution.migrator(&folders);
             recovery::recover(&migrator, &execution.migrate_store(), command.dry_run)?;
         }
         _ => {
@@ -330,6 +330,13 @@ fn confirm(question: &str) -> Result<()> {
     }
 }
 
+/// The folders of UconDB.
+struct Folders {
+    finished: Box<dyn UconDb>,
+    /// Of runs that are still going, where they are apart.
+    pending: Option<Box<dyn UconDb>>,
+}
+
 /// The parts of one execution.
 struct Execution<'a> {
     command: &'a CommandLine,
@@ -355,13 +362,13 @@ impl Execution<'_> {
     }
 
     fn migrate(&self, mode: stage::Mode, summary: &mut Summary) {
-        let ucondbs = self.ucondbs();
-        let destination = match &ucondbs {
-            Ok((ucondb, _)) => ucondb.location().to_owned(),
+        let folders = self.folders();
+        let destination = match &folders {
+            Ok(folders) => folders.finished.location().to_owned(),
             Err(_) => self.config.ucon_db.server_url.clone(),
         };
-        let result = ucondbs.and_then(|(ucondb, pending)| {
-            let migrator = self.migrator(ucondb.as_ref(), pending.as_deref());
+        let result = folders.and_then(|folders| {
+            let migrator = self.migrator(&folders);
             self.run_stage(&migrator, mode, &self.migrate_store())
         });
         summary.add(&migrator::WORDS, &destination, result);
@@ -401,19 +408,15 @@ impl Execution<'_> {
         )
     }
 
-    fn migrator<'b>(
-        &'b self,
-        ucondb: &'b dyn UconDb,
-        pending: Option<&'b dyn UconDb>,
-    ) -> Migrator<'b> {
+    fn migrator<'b>(&'b self, folders: &'b Folders) -> Migrator<'b> {
         let override_existing = match self.command.override_existing {
             true => self.command.runs.clone(),
             false => None,
         };
         Migrator::new(
             self.artdaqdb.as_ref(),
-            ucondb,
-            pending,
+            folders.finished.as_ref(),
+            folders.pending.as_deref(),
             &self.incomplete,
             migrator::Options {
                 validate: self.command.validate,
@@ -424,13 +427,16 @@ impl Execution<'_> {
     }
 
     /// The UconDB of finished runs, and that of runs still going, if they are apart.
-    fn ucondbs(&self) -> Result<(Box<dyn UconDb>, Option<Box<dyn UconDb>>)> {
+    fn folders(&self) -> Result<Folders> {
         let ucon = &self.config.ucon_db;
         let pending = ucon
             .pending_folder
             .as_deref()
             .map(|folder| open_ucondb(ucon, folder));
-        Ok((open_ucondb(ucon, &ucon.folder_name)?, pending.transpose()?))
+        Ok(Folders {
+            finished: open_ucondb(ucon, &ucon.folder_name)?,
+            pending: pending.transpose()?,
+        })
     }
 
     fn import_store(&self) -> StateStore {
