@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use log::LevelFilter;
 
@@ -13,8 +14,9 @@ use crate::config::{self, Config};
 use crate::critical;
 use crate::durable;
 use crate::error::{Error, Result};
+use crate::extract;
 use crate::importer::{self, Importer};
-use crate::incomplete::IncompleteRuns;
+use crate::incomplete::{IncompleteRuns, Policy};
 use crate::lock::LockGuard;
 use crate::logging::rotate::Limits;
 use crate::logging::{self, RULE};
@@ -29,9 +31,13 @@ use crate::state::StateStore;
 use crate::summary::Summary;
 use crate::ucondb::http::HttpSettings;
 use crate::ucondb::{self, UconDb};
+use crate::verify;
 
 /// The file of the work directory that remembers runs without a stop time.
 const INCOMPLETE_RUNS: &str = "incomplete_runs.json";
+
+/// The file of the work directory that remembers how far `--verify --incremental` came.
+const VERIFY_PROGRESS: &str = "verify_progress";
 
 /// The exit code of success.
 const SUCCESS: u8 = 0;
@@ -148,7 +154,7 @@ fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Su
     let generate = generated(config)?;
     // What writes nothing can go beside an execution that does.
     let mut lock = None;
-    if !command.dry_run {
+    if !command.dry_run && !matches!(command.mode, Mode::Extract(_)) {
         lock.insert(LockGuard::acquire(&config.app.lock_file)?)
             .monitor(shutdown)?;
     }
@@ -179,6 +185,16 @@ fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Su
         Mode::ImportOnly => execution.import(stage_mode(command, &BTreeSet::new()), &mut summary),
         Mode::MigrateOnly => execution.migrate(stage_mode(command, &ready), &mut summary),
         Mode::RebuildIndex => rebuild_index(&config.artdaq_db.database_uri, command.yes)?,
+        Mode::Extract(run) => {
+            let directory = command.output.as_deref().unwrap_or(Path::new("."));
+            let files = extract::extract(execution.folders()?.finished.as_ref(), run, directory)?;
+            log::info!(
+                "✓ Run {run}: {} files written to {}",
+                files.len(),
+                directory.display()
+            );
+        }
+        Mode::Verify => execution.verify(&mut summary)?,
         Mode::RecoverImportState => {
             recovery::recover(
                 &execution.importer()?,
@@ -225,6 +241,8 @@ fn mode_name(command: &CommandLine) -> String {
         Mode::RecoverImportState => "Recover Import State".to_owned(),
         Mode::RecoverMigrateState => "Recover Migrate State".to_owned(),
         Mode::RebuildIndex => "Rebuild Index".to_owned(),
+        Mode::Verify => "Verify".to_owned(),
+        Mode::Extract(run) => format!("Extract Run {run}"),
         Mode::ImportOnly => format!("Import Only ({extent})"),
         Mode::MigrateOnly => format!("Migrate Only ({extent})"),
         _ => format!("Full Pipeline ({extent})"),
@@ -236,8 +254,6 @@ fn refuse_what_is_not_built(command: &CommandLine, config: &Config) -> Result<()
     let flag = match command.mode {
         Mode::ReportStatus { .. } => "--report-status",
         Mode::Check => "--check",
-        Mode::Verify => "--verify",
-        Mode::Extract(_) => "--extract",
         Mode::Dashboard => "--dashboard",
         _ if config.artdaq_db.use_tools => "artdaq_db.use_tools: true",
         _ => return Ok(()),
@@ -437,6 +453,44 @@ impl Execution<'_> {
             finished: open_ucondb(ucon, &ucon.folder_name)?,
             pending: pending.transpose()?,
         })
+    }
+
+    /// Compares the databases; with --incremental a share of them, going on where
+    /// the last execution ended.
+    fn verify(&self, summary: &mut Summary) -> Result<()> {
+        let app = &self.config.app;
+        let progress = app.work_dir.join(VERIFY_PROGRESS);
+        let (after, limit) = match self.command.incremental {
+            true => (
+                verify::read_progress(&progress)?,
+                Some(app.batch_size.saturating_mul(10)).filter(|limit| *limit > 0),
+            ),
+            false => (None, None),
+        };
+        let folders = self.folders()?;
+        let apart =
+            folders.pending.is_some() || self.config.source_files.incomplete_runs == Policy::Wait;
+        let awaited = match apart {
+            true => self.incomplete.awaited(),
+            false => BTreeSet::new(),
+        };
+        let report = verify::verify(
+            self.artdaqdb.as_ref(),
+            folders.finished.as_ref(),
+            &verify::Selection {
+                runs: self.command.runs.as_ref(),
+                awaited,
+                after,
+                limit,
+            },
+            self.shutdown,
+        )?;
+        if self.command.incremental {
+            // After the last run it begins with the first one again.
+            verify::write_progress(&progress, report.last.filter(|_| report.left > 0))?;
+        }
+        summary.add_verification(report);
+        Ok(())
     }
 
     fn import_store(&self) -> StateStore {

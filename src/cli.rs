@@ -358,10 +358,10 @@ impl Arguments {
             ),
             (
                 self.incremental,
-                selects,
+                selects || matches!(mode, Verify),
                 "--incremental",
-                "it chooses among new runs, and belongs to the full pipeline, --import-only \
-                 or --migrate-only",
+                "it chooses among runs, and belongs to the full pipeline, --import-only, \
+                 --migrate-only and --verify",
             ),
             (
                 self.validate,

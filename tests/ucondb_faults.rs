@@ -1,6 +1,8 @@
 //! The HTTP client when things go wrong on the way: connections that break,
 //! answers that don't come, come late, or come changed.
 
+#[path = "support/ucondb_client.rs"]
+mod ucondb_client;
 #[path = "support/ucondb_server/mod.rs"]
 mod ucondb_server;
 

@@ -2,6 +2,8 @@
 //! sends, and what it makes of every answer. How it connects is in
 //! `ucondb_connection.rs`, what goes wrong on the way in `ucondb_faults.rs`.
 
+#[path = "support/ucondb_client.rs"]
+mod ucondb_client;
 #[path = "support/ucondb_server/mod.rs"]
 mod ucondb_server;
 
