@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::LevelFilter;
 
-use crate::artdaqdb::{self, ArtdaqDb};
+use crate::artdaqdb::{self, ArtdaqDb, tools};
 use crate::cli::{self, CommandLine, Mode};
 use crate::config::Config;
 use crate::critical;
@@ -131,7 +131,7 @@ fn start_logging(command: &CommandLine, config: &Config) -> Result<()> {
 /// What kept the execution from starting its work. What went wrong with single
 /// runs or within a stage is logged, and in the summary.
 fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Summary> {
-    refuse_what_is_not_built(command, config)?;
+    refuse_what_is_not_built(command)?;
     let generate = generated(config)?;
     let mut lock = LockGuard::acquire(&config.app.lock_file)?;
     lock.monitor(shutdown)?;
@@ -141,7 +141,7 @@ fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Su
         config,
         shutdown,
         generate,
-        artdaqdb: artdaqdb::open(&config.artdaq_db.database_uri)?,
+        artdaqdb: artdaqdb::open(&config.artdaq_db.database_uri, tools(config))?,
     };
     let mut summary = Summary::default();
     let none = BTreeSet::new();
@@ -195,7 +195,7 @@ fn mode_name(command: &CommandLine) -> String {
 }
 
 /// What this version can't do is an error before anything is done.
-fn refuse_what_is_not_built(command: &CommandLine, config: &Config) -> Result<()> {
+fn refuse_what_is_not_built(command: &CommandLine) -> Result<()> {
     let flag = match command.mode {
         Mode::ReportStatus { .. } => "--report-status",
         Mode::Check => "--check",
@@ -203,12 +203,22 @@ fn refuse_what_is_not_built(command: &CommandLine, config: &Config) -> Result<()
         Mode::Extract(_) => "--extract",
         Mode::Dashboard => "--dashboard",
         _ if command.dry_run => "--dry-run",
-        _ if config.artdaq_db.use_tools => "artdaq_db.use_tools: true",
         _ => return Ok(()),
     };
     Err(Error::Usage(format!(
         "{flag} is not available in this version yet; nothing was done"
     )))
+}
+
+/// How the real tools are used, if they are.
+fn tools(config: &Config) -> Option<tools::Settings> {
+    let artdaq = &config.artdaq_db;
+    artdaq.use_tools.then(|| tools::Settings {
+        tools_dir: artdaq.tools_dir.clone(),
+        remote_host: artdaq.remote_host.clone(),
+        ssh_options: artdaq.ssh_options.clone(),
+        limit: artdaq.tools_timeout_seconds,
+    })
 }
 
 /// The files that `fhiclize_generate` names.
