@@ -10,9 +10,13 @@ fail() {
     exit 1
 }
 
-for parameter in action uri root lock limit tools_dir library_path fhicl_path run configuration threads; do
-    IFS= read -r "${parameter?}" || fail 'the connection broke off'
-done
+# One by one, so that it is seen that they are set.
+{
+    IFS= read -r action && IFS= read -r uri && IFS= read -r root && IFS= read -r lock &&
+        IFS= read -r limit && IFS= read -r tools_dir && IFS= read -r library_path &&
+        IFS= read -r fhicl_path && IFS= read -r run && IFS= read -r configuration &&
+        IFS= read -r threads
+} || fail 'the connection broke off'
 for program in flock mktemp nproc tar timeout; do
     command -v "$program" >/dev/null || fail "$program is missing on this host; install it"
 done
@@ -69,7 +73,7 @@ run_tool() {
         [ -z "$library_path" ] || export LD_LIBRARY_PATH="$library_path"
         [ -z "$fhicl_path" ] || export FHICL_FILE_PATH="$fhicl_path"
         exec timeout -k 2 "$limit" "$tool" -r "$run" -c "$configuration" -p "$2" \
-            -t "${threads:-$(((1 + $(nproc)) / 2))}"
+            -t "${threads:-$((($(nproc) + 1) / 2))}"
     ) </dev/null >&2
     printf '%s\n' "$?" >"$work/status"
 }
@@ -80,7 +84,7 @@ answer_with_indexes() {
         may_look "$root/$collection"
         if [ -e "$root/$collection/index.json" ]; then
             set -- "$@" -C "$root" "$collection/index.json"
-        elif ls "$root/$collection" 2>/dev/null | grep -q '^[0-9a-f]\{24\}\.json$'; then
+        elif find "$root/$collection" -name '*.json' 2>/dev/null | grep -q .; then
             fail "$root/$collection/index.json is missing, though there are documents. Nothing \
 was changed. Restore it from a backup, or have a new one made of the documents with --rebuild-index \
 on that host"
