@@ -28,7 +28,7 @@ pub enum ErrorKind {
 #[non_exhaustive]
 pub enum Error {
     /// The configuration file is missing, unreadable or wrong.
-    #[error("Configuration validation failed: {}{}{}: {problem}", file.display(), line.map(|l| format!(":{l}")).unwrap_or_default(),
+    #[error("{}{}{}: {problem}", file.display(), line.map(|l| format!(":{l}")).unwrap_or_default(),
         if key.is_empty() { String::new() } else { format!(": {key}") })]
     Config {
         /// The configuration file.

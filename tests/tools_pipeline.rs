@@ -119,6 +119,15 @@ fn a_missing_tool_stops_the_stage_and_fails_no_run() {
     assert_eq!(test.failures("import_failures.log"), [0; 0]);
 }
 
+#[test]
+fn an_index_is_not_rebuilt_of_another_machines_directory() {
+    let (test, _tools) = with_tools();
+    let test = test.set("artdaq_db.remote_host", "daq01");
+    let (code, said) = run(&test, &["--rebuild-index", "--yes"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("the archive is on daq01"), "{said}");
+}
+
 /// Starts an import, and kills the archiver while its tool hangs.
 fn kill_while_a_tool_hangs(test: &Test, tools: &StandIns) {
     tools.set("bulkloader", "hang 2");
