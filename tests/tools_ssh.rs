@@ -289,6 +289,27 @@ fn what_stands_in_the_way_is_named() {
 }
 
 #[test]
+fn steps_can_share_a_connection() {
+    let Some(setup) = Setup::new() else { return };
+    let socket = setup.directory.path().join("socket");
+    let mut settings = setup.settings();
+    settings.ssh_options.extend([
+        "-oControlMaster=auto".into(),
+        format!("-oControlPath={}", socket.display()),
+        "-oControlPersist=5".into(),
+    ]);
+    let db = setup.open_with(settings);
+    db.insert(Run(7), "c", &small_run(7)).unwrap();
+    // It outlives the ssh that made it.
+    assert!(socket.exists());
+    db.publish().unwrap();
+    assert_eq!(
+        db.read(Run(7)).unwrap(),
+        setup.native().read(Run(7)).unwrap()
+    );
+}
+
+#[test]
 fn a_password_is_seen_on_neither_side() {
     let Some(setup) = Setup::new() else { return };
     setup.tools.set("bulkloader", "leak");
