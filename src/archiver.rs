@@ -8,7 +8,7 @@ use std::path::Path;
 use log::LevelFilter;
 
 use crate::artdaqdb::filesystem::{self, FilesystemDb};
-use crate::artdaqdb::{self, ArtdaqDb};
+use crate::artdaqdb::{self, ArtdaqDb, tools};
 use crate::cli::{self, CommandLine, Mode};
 use crate::config::{self, Config};
 use crate::critical;
@@ -150,7 +150,7 @@ fn start_logging(command: &CommandLine, config: &Config) -> Result<()> {
 /// What kept the execution from starting its work. What went wrong with single
 /// runs or within a stage is logged, and in the summary.
 fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Summary> {
-    refuse_what_is_not_built(command, config)?;
+    refuse_what_is_not_built(command)?;
     let generate = generated(config)?;
     // What writes nothing can go beside an execution that does.
     let mut lock = None;
@@ -167,7 +167,7 @@ fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Su
         config,
         shutdown,
         generate,
-        artdaqdb: artdaqdb::open(&config.artdaq_db.database_uri)?,
+        artdaqdb: artdaqdb::open(&config.artdaq_db.database_uri, tools(config))?,
         incomplete: IncompleteRuns::load(
             &config.app.work_dir.join(INCOMPLETE_RUNS),
             config.source_files.incomplete_after,
@@ -184,7 +184,7 @@ fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Su
         Mode::RetryFailedMigrate => execution.migrate(retry, &mut summary),
         Mode::ImportOnly => execution.import(stage_mode(command, &BTreeSet::new()), &mut summary),
         Mode::MigrateOnly => execution.migrate(stage_mode(command, &ready), &mut summary),
-        Mode::RebuildIndex => rebuild_index(&config.artdaq_db.database_uri, command.yes)?,
+        Mode::RebuildIndex => rebuild_index(&config.artdaq_db, command.yes)?,
         Mode::Extract(run) => {
             let directory = command.output.as_deref().unwrap_or(Path::new("."));
             let files = extract::extract(execution.folders()?.finished.as_ref(), run, directory)?;
@@ -250,17 +250,27 @@ fn mode_name(command: &CommandLine) -> String {
 }
 
 /// What this version can't do is an error before anything is done.
-fn refuse_what_is_not_built(command: &CommandLine, config: &Config) -> Result<()> {
+fn refuse_what_is_not_built(command: &CommandLine) -> Result<()> {
     let flag = match command.mode {
         Mode::ReportStatus { .. } => "--report-status",
         Mode::Check => "--check",
         Mode::Dashboard => "--dashboard",
-        _ if config.artdaq_db.use_tools => "artdaq_db.use_tools: true",
         _ => return Ok(()),
     };
     Err(Error::Usage(format!(
         "{flag} is not available in this version yet; nothing was done"
     )))
+}
+
+/// How the real tools are used, if they are.
+fn tools(config: &Config) -> Option<tools::Settings> {
+    let artdaq = &config.artdaq_db;
+    artdaq.use_tools.then(|| tools::Settings {
+        tools_dir: artdaq.tools_dir.clone(),
+        remote_host: artdaq.remote_host.clone(),
+        ssh_options: artdaq.ssh_options.clone(),
+        limit: artdaq.tools_timeout_seconds,
+    })
 }
 
 /// The files that `fhiclize_generate` names.
@@ -301,7 +311,14 @@ fn open_ucondb(ucon: &config::UconDb, folder: &str) -> Result<Box<dyn UconDb>> {
 }
 
 /// Makes new indexes of a FilesystemDB, after asking.
-fn rebuild_index(uri: &str, yes: bool) -> Result<()> {
+fn rebuild_index(artdaq: &config::ArtdaqDb, yes: bool) -> Result<()> {
+    let uri = artdaq.database_uri.as_str();
+    if let (true, Some(host)) = (artdaq.use_tools, &artdaq.remote_host) {
+        return Err(Error::Usage(format!(
+            "--rebuild-index works on this machine, and the archive is on {host}: use it there, \
+             with use_tools: false"
+        )));
+    }
     if !uri.starts_with(filesystem::SCHEME) {
         return Err(Error::Usage(
             "--rebuild-index is for a FilesystemDB: other databases keep their own index".into(),

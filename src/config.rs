@@ -137,6 +137,12 @@ pub struct ArtdaqDb {
     pub use_tools: bool,
     /// The host on which they run, through ssh.
     pub remote_host: Option<String>,
+    /// Their directory, on the host where they run; `None`: in its `PATH`.
+    pub tools_dir: Option<PathBuf>,
+    /// How long one of them may work.
+    pub tools_timeout_seconds: Duration,
+    /// Further arguments for ssh.
+    pub ssh_options: Vec<String>,
 }
 
 /// Section `ucon_db`.
@@ -302,6 +308,9 @@ impl fmt::Debug for ArtdaqDb {
             .field("database_uri", &without_credentials(&self.database_uri))
             .field("use_tools", &self.use_tools)
             .field("remote_host", &self.remote_host)
+            .field("tools_dir", &self.tools_dir)
+            .field("tools_timeout_seconds", &self.tools_timeout_seconds)
+            .field("ssh_options", &self.ssh_options)
             .finish()
     }
 }

@@ -27,6 +27,8 @@ packages=()
 command -v cc >/dev/null || packages+=(gcc)
 [[ -e /usr/include/stdlib.h ]] || packages+=(libc6-dev)
 command -v shellcheck >/dev/null || packages+=(shellcheck)
+command -v ssh >/dev/null || packages+=(openssh-client)
+[[ -x /usr/sbin/sshd ]] || packages+=(openssh-server)
 if ((${#packages[@]} > 0)); then
     if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
         printf 'tests/run.sh: missing: %s\nAs root: apt-get install %s\n' \
@@ -56,7 +58,7 @@ step 'cargo doc'
 RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
 
 step 'shellcheck'
-shellcheck run_archiver.sh tests/run.sh .ci/run
+shellcheck run_archiver.sh tests/run.sh .ci/run src/artdaqdb/tools/remote.sh
 
 step 'cargo test'
 cargo test --locked
