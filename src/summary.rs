@@ -10,24 +10,49 @@ use crate::run_set::RunSet;
 use crate::stage::{Report, Words};
 
 /// How many failed runs are listed with their reasons.
-const LISTED_FAILURES: usize = 10;
+pub const LISTED_FAILURES: usize = 10;
 
 /// What the stages of one execution did.
 #[derive(Debug, Default)]
 pub struct Summary {
     stages: Vec<StageSummary>,
     unfinished: BTreeSet<Run>,
+    aborted: Option<String>,
 }
 
+/// What one stage did.
 #[derive(Debug)]
-struct StageSummary {
-    words: &'static Words,
-    destination: String,
+pub struct StageSummary {
+    /// The stage.
+    pub words: &'static Words,
+    /// Where it archives.
+    pub destination: String,
     /// The report, or why the stage could not begin.
-    result: std::result::Result<Report, String>,
+    pub result: std::result::Result<Report, String>,
 }
 
 impl Summary {
+    /// The summary of an execution that ended before its stages did, and why.
+    #[must_use]
+    pub fn of_aborted(reason: String) -> Summary {
+        Summary {
+            aborted: Some(reason),
+            ..Summary::default()
+        }
+    }
+
+    /// Why the execution ended before its stages did, if it so ended.
+    #[must_use]
+    pub fn aborted(&self) -> Option<&str> {
+        self.aborted.as_deref()
+    }
+
+    /// The stages, in the order in which they ran.
+    #[must_use]
+    pub fn stages(&self) -> &[StageSummary] {
+        &self.stages
+    }
+
     /// Adds what a stage did, or why it could not begin.
     pub fn add(&mut self, words: &'static Words, destination: &str, result: Result<Report>) {
         let result = result.map_err(|error| {
@@ -62,9 +87,11 @@ impl Summary {
     /// Whether every stage did all it set out to do.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        self.stages
-            .iter()
-            .all(|stage| stage.result.as_ref().is_ok_and(Report::is_success))
+        self.aborted.is_none()
+            && self
+                .stages
+                .iter()
+                .all(|stage| stage.result.as_ref().is_ok_and(Report::is_success))
     }
 
     /// Whether a run failed in a way that this program should rule out.
@@ -104,7 +131,8 @@ impl Summary {
     }
 
     /// What the operator does next.
-    fn next(&self, command: &str) -> Vec<String> {
+    #[must_use]
+    pub fn next(&self, command: &str) -> Vec<String> {
         let mut steps = Vec::new();
         for StageSummary { words, result, .. } in &self.stages {
             match result {
@@ -208,6 +236,7 @@ impl StageSummary {
     }
 }
 
-fn ranges<'a>(runs: impl Iterator<Item = &'a Run>) -> String {
+/// Runs as ranges: `12500-12510, 12600`.
+pub(crate) fn ranges<'a>(runs: impl Iterator<Item = &'a Run>) -> String {
     runs.copied().collect::<RunSet>().to_string()
 }
