@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod archiver;
+pub mod peer;
+pub mod smtp;
 
 use std::path::{Path, PathBuf};
 
