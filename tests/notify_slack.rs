@@ -3,13 +3,16 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustls::{ServerConnection, StreamOwned};
 use serde_json::Value;
 use support::archiver::Test;
+use support::certificates::Certificates;
 use support::peer::spoil;
 
 const TOKEN: &str = "xoxb-slack-swordfish";
@@ -24,11 +27,17 @@ struct Request {
 /// headers, body); then it hangs.
 struct Slack {
     port: u16,
+    scheme: &'static str,
     requests: Receiver<Request>,
 }
 
 impl Slack {
     fn start(answers: &[(&str, &str, &str)]) -> Slack {
+        Slack::with_tls(answers, None)
+    }
+
+    fn with_tls(answers: &[(&str, &str, &str)], tls: Option<&Certificates>) -> Slack {
+        let config = tls.map(|certificates| Arc::clone(&certificates.config));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, requests) = channel();
@@ -43,15 +52,31 @@ impl Slack {
             .collect();
         thread::spawn(move || {
             for answer in answers {
-                let (mut stream, _) = listener.accept().unwrap();
-                sender.send(read(&stream)).unwrap();
+                let (stream, _) = listener.accept().unwrap();
+                let mut stream: Box<dyn Stream> = match &config {
+                    None => Box::new(stream),
+                    Some(config) => {
+                        let connection = ServerConnection::new(Arc::clone(config)).unwrap();
+                        Box::new(StreamOwned::new(connection, stream))
+                    }
+                };
+                let Some(request) = read(&mut stream) else {
+                    continue;
+                };
+                sender.send(request).unwrap();
                 stream.write_all(answer.as_bytes()).unwrap();
+                stream.flush().unwrap();
             }
             let held = listener.accept();
             thread::sleep(Duration::from_secs(120));
             drop(held);
         });
-        Slack { port, requests }
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        Slack {
+            port,
+            scheme,
+            requests,
+        }
     }
 
     /// An archiver with this Slack: two runs, of which the second can't be imported.
@@ -60,8 +85,8 @@ impl Slack {
             "reporting.slack",
             &format!(
                 "{{enabled: true, bot_token: {TOKEN}, channel: \"#alerts\", api_url: \
-                 \"http://127.0.0.1:{}/api\", {more}}}",
-                self.port
+                 \"{}://127.0.0.1:{}/api\", {more}}}",
+                self.scheme, self.port
             ),
         );
         spoil(&test.records(), 8);
@@ -73,21 +98,27 @@ impl Slack {
     }
 }
 
-fn read(stream: &TcpStream) -> Request {
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
+/// A request; none where the client goes away.
+fn read(stream: &mut dyn Stream) -> Option<Request> {
     let mut reader = BufReader::new(stream);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
-        reader.read_line(&mut head).unwrap();
+        if reader.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
     }
     let head = head.to_lowercase();
     let length = head.split("content-length: ").nth(1).unwrap();
     let length: usize = length.lines().next().unwrap().parse().unwrap();
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
-    Request {
+    Some(Request {
         head,
         body: serde_json::from_slice(&body).unwrap(),
-    }
+    })
 }
 
 const OK: (&str, &str, &str) = ("200 OK", "", r#"{"ok": true, "ts": "1.2"}"#);
@@ -200,6 +231,24 @@ fn a_slack_that_hangs_keeps_nobody() {
     let begun = Instant::now();
     test.run(&[]).exits(1).says("Notification failed: Slack");
     assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn certificates_are_checked() {
+    let certificates = Certificates::new();
+    let slack = Slack::with_tls(&[OK, OK], Some(&certificates));
+    let test = slack.archiver("");
+    test.run(&[])
+        .exits(1)
+        .says("Notification failed: Slack channel #alerts: https://127.0.0.1:")
+        .says("UnknownIssuer; name the server's CA in reporting.slack.ca_file")
+        .does_not_say("trying again");
+    let ca_file = test.path().join("ca.pem");
+    std::fs::write(&ca_file, &certificates.ca).unwrap();
+    let test = slack.archiver(&format!("ca_file: {}", ca_file.display()));
+    test.run(&[]).exits(1).says("Notification sent");
+    let head = slack.request().head;
+    assert!(head.contains(&format!("authorization: bearer {TOKEN}\r\n")));
 }
 
 #[test]

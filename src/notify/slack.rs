@@ -190,7 +190,10 @@ impl Channel for Slack {
         match sent {
             Ok(response) => self.judge(response),
             Err(error) => {
-                let problem = self.problem(&tls::root_cause(&error));
+                let mut problem = self.problem(&tls::root_cause(&error));
+                if problem.contains("UnknownIssuer") {
+                    problem += "; name the server's CA in reporting.slack.ca_file";
+                }
                 let is_tls = tls::chain(&error).any(|source| source.is::<rustls::Error>());
                 // What was sent may have been posted, though no answer came.
                 Err(if error.is_connect() && !is_tls {

@@ -4,17 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-/// A program on PATH, or at `place` in the project. Without it the test says
-/// how to install it and passes, but never under CI.
-pub fn peer(program: &str, place: Option<&str>, install: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = place
-        .map(super::project)
-        .into_iter()
-        .chain(std::env::split_paths(&path).map(|directory| directory.join(program)))
-        .find(|path| path.is_file());
+/// A program in the place where it should be. Without it the test says how to
+/// install it and passes, but never under CI.
+pub fn peer(name: &str, place: Option<PathBuf>, install: &str) -> Option<PathBuf> {
+    let found = place.filter(|place| place.is_file());
     if found.is_none() {
-        let message = format!("{program} is missing: {install}");
+        let message = format!("{name} is missing: {install}");
         assert!(std::env::var_os("CI").is_none(), "{message}");
         eprintln!("{message}");
     }
@@ -23,8 +18,12 @@ pub fn peer(program: &str, place: Option<&str>, install: &str) -> Option<PathBuf
 
 /// A program of a Debian package.
 pub fn debian(program: &str, package: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let place = std::env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|path| path.is_file());
     let install = format!("apt-get install --no-install-recommends {package}");
-    peer(program, None, &install)
+    peer(program, place, &install)
 }
 
 /// A server, killed at the end of the test.

@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{ChildStdout, Command, Stdio};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 
+use super::certificates::Certificates;
 use super::peer::{Server, peer};
 use super::project;
 
@@ -53,14 +53,16 @@ impl SmtpServer {
     /// aiosmtpd is missing, but not under CI.
     pub fn start(tls: &str, login: bool, busy: usize) -> Option<SmtpServer> {
         let python = peer(
-            "no such program on PATH",
-            Some("target/smtpd-venv/bin/python"),
-            "python3 -m venv target/smtpd-venv && \
-             target/smtpd-venv/bin/pip install aiosmtpd==1.4.6",
+            "aiosmtpd",
+            Some(project("target/smtpd-venv/bin/python")),
+            "run tests/install_smtpd.sh",
         )?;
         let directory = tempfile::tempdir().unwrap();
         let file = |name: &str| directory.path().join(name);
-        write_certificates(&file("ca.pem"), &file("cert.pem"), &file("key.pem"));
+        let certificates = Certificates::new();
+        fs::write(file("ca.pem"), certificates.ca).unwrap();
+        fs::write(file("cert.pem"), certificates.server).unwrap();
+        fs::write(file("key.pem"), certificates.key).unwrap();
         let mut settings = json!({
             "tls": tls, "cert": file("cert.pem"), "key": file("key.pem"), "busy": busy,
         });
@@ -128,21 +130,4 @@ fn unquote(text: &str) -> String {
     }
     bytes.extend_from_slice(rest.as_bytes());
     String::from_utf8(bytes).unwrap()
-}
-
-fn write_certificates(ca_file: &PathBuf, cert_file: &PathBuf, key_file: &PathBuf) {
-    let ca_key = KeyPair::generate().unwrap();
-    let mut ca = CertificateParams::new(Vec::new()).unwrap();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    ca.distinguished_name
-        .push(DnType::CommonName, "Mail test CA");
-    fs::write(ca_file, ca.self_signed(&ca_key).unwrap().pem()).unwrap();
-    let issuer = Issuer::new(ca, ca_key);
-    let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])
-        .unwrap()
-        .signed_by(&key, &issuer)
-        .unwrap();
-    fs::write(cert_file, leaf.pem()).unwrap();
-    fs::write(key_file, key.serialize_pem()).unwrap();
 }
