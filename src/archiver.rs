@@ -14,7 +14,9 @@ use crate::config::{self, Config};
 use crate::critical;
 use crate::durable;
 use crate::error::{Error, Result};
+use crate::extract;
 use crate::importer::{self, Importer};
+use crate::incomplete::{IncompleteRuns, Policy};
 use crate::lock::LockGuard;
 use crate::logging::rotate::Limits;
 use crate::logging::{self, RULE};
@@ -32,6 +34,13 @@ use crate::state::StateStore;
 use crate::summary::Summary;
 use crate::ucondb::http::HttpSettings;
 use crate::ucondb::{self, UconDb};
+use crate::verify;
+
+/// The file of the work directory that remembers runs without a stop time.
+const INCOMPLETE_RUNS: &str = "incomplete_runs.json";
+
+/// The file of the work directory that remembers how far `--verify --incremental` came.
+const VERIFY_PROGRESS: &str = "verify_progress";
 
 /// The exit code of success.
 const SUCCESS: u8 = 0;
@@ -217,7 +226,7 @@ fn run(
     refuse_what_is_not_built(command, config)?;
     let generate = generated(config)?;
     // What writes nothing can go beside an execution that does.
-    if !command.dry_run {
+    if !command.dry_run && !matches!(command.mode, Mode::Extract(_)) {
         lock.insert(LockGuard::acquire(&config.app.lock_file)?)
             .monitor(shutdown)?;
     }
@@ -234,18 +243,33 @@ fn run(
         shutdown,
         generate,
         artdaqdb: artdaqdb::open(&config.artdaq_db.database_uri)?,
+        incomplete: IncompleteRuns::load(
+            &config.app.work_dir.join(INCOMPLETE_RUNS),
+            config.source_files.incomplete_after,
+        )?,
     };
     let mut summary = Summary::default();
-    let none = BTreeSet::new();
+    // Runs whose stop time came are below where incremental executions go on.
+    let ready = execution.incomplete.ready();
     let retry = stage::Mode::Retry {
         only: command.runs.as_ref(),
     };
     match command.mode {
         Mode::RetryFailedImport => execution.import(retry, &mut summary),
         Mode::RetryFailedMigrate => execution.migrate(retry, &mut summary),
-        Mode::ImportOnly => execution.import(stage_mode(command, &none), &mut summary),
-        Mode::MigrateOnly => execution.migrate(stage_mode(command, &none), &mut summary),
+        Mode::ImportOnly => execution.import(stage_mode(command, &BTreeSet::new()), &mut summary),
+        Mode::MigrateOnly => execution.migrate(stage_mode(command, &ready), &mut summary),
         Mode::RebuildIndex => rebuild_index(&config.artdaq_db.database_uri, command.yes)?,
+        Mode::Extract(run) => {
+            let directory = command.output.as_deref().unwrap_or(Path::new("."));
+            let files = extract::extract(execution.folders()?.finished.as_ref(), run, directory)?;
+            log::info!(
+                "✓ Run {run}: {} files written to {}",
+                files.len(),
+                directory.display()
+            );
+        }
+        Mode::Verify => execution.verify(&mut summary)?,
         Mode::RecoverImportState => {
             recovery::recover(
                 &execution.importer()?,
@@ -254,19 +278,20 @@ fn run(
             )?;
         }
         Mode::RecoverMigrateState => {
-            let ucondb = execution.ucondb()?;
-            let migrator = execution.migrator(ucondb.as_ref());
+            let folders = execution.folders()?;
+            let migrator = execution.migrator(&folders);
             recovery::recover(&migrator, &execution.migrate_store(), command.dry_run)?;
         }
         _ => {
-            execution.import(stage_mode(command, &none), &mut summary);
+            execution.import(stage_mode(command, &BTreeSet::new()), &mut summary);
             if !shutdown.requested() {
                 let imported = summary.archived();
                 if command.dry_run && !imported.is_empty() {
                     let runs: RunSet = imported.iter().copied().collect();
                     log::info!("The migrate stage would go on with what the import brings: {runs}");
                 }
-                execution.migrate(stage_mode(command, &imported), &mut summary);
+                let fresh = &imported | &execution.incomplete.ready();
+                execution.migrate(stage_mode(command, &fresh), &mut summary);
             }
         }
     }
@@ -291,6 +316,8 @@ fn mode_name(command: &CommandLine) -> String {
         Mode::RecoverImportState => "Recover Import State".to_owned(),
         Mode::RecoverMigrateState => "Recover Migrate State".to_owned(),
         Mode::RebuildIndex => "Rebuild Index".to_owned(),
+        Mode::Verify => "Verify".to_owned(),
+        Mode::Extract(run) => format!("Extract Run {run}"),
         Mode::ImportOnly => format!("Import Only ({extent})"),
         Mode::MigrateOnly => format!("Migrate Only ({extent})"),
         _ => format!("Full Pipeline ({extent})"),
@@ -302,8 +329,6 @@ fn refuse_what_is_not_built(command: &CommandLine, config: &Config) -> Result<()
     let flag = match command.mode {
         Mode::ReportStatus { .. } => "--report-status",
         Mode::Check => "--check",
-        Mode::Verify => "--verify",
-        Mode::Extract(_) => "--extract",
         Mode::Dashboard => "--dashboard",
         _ if config.artdaq_db.use_tools => "artdaq_db.use_tools: true",
         _ => return Ok(()),
@@ -332,6 +357,22 @@ fn generated(config: &Config) -> Result<BTreeSet<Generated>> {
 /// How an operator would type the command again, without its mode.
 fn command_to_repeat(command: &CommandLine) -> String {
     format!("./run_archiver.sh {}", command.config.display())
+}
+
+/// The UconDB of the configuration, with this folder.
+fn open_ucondb(ucon: &config::UconDb, folder: &str) -> Result<Box<dyn UconDb>> {
+    ucondb::open(HttpSettings {
+        timeout: ucon.timeout_seconds,
+        ca_file: ucon.ca_file.clone(),
+        verify_tls: ucon.verify_tls,
+        ..HttpSettings::new(
+            &ucon.server_url,
+            folder,
+            &ucon.object_name,
+            &ucon.writer_user,
+            ucon.writer_password.clone(),
+        )
+    })
 }
 
 /// Makes new indexes of a FilesystemDB, after asking.
@@ -380,6 +421,13 @@ fn confirm(question: &str) -> Result<()> {
     }
 }
 
+/// The folders of UconDB.
+struct Folders {
+    finished: Box<dyn UconDb>,
+    /// Of runs that are still going, where they are apart.
+    pending: Option<Box<dyn UconDb>>,
+}
+
 /// The parts of one execution.
 struct Execution<'a> {
     command: &'a CommandLine,
@@ -387,27 +435,32 @@ struct Execution<'a> {
     shutdown: &'a Shutdown,
     generate: BTreeSet<Generated>,
     artdaqdb: Box<dyn ArtdaqDb>,
+    incomplete: IncompleteRuns,
 }
 
 impl Execution<'_> {
     fn import(&self, mode: stage::Mode, summary: &mut Summary) {
         let destination = self.artdaqdb.location();
         let result = self.importer().and_then(|importer| {
+            if !self.command.dry_run {
+                importer.add_stop_times()?;
+            }
             let report = self.run_stage(&importer, mode, &self.import_store())?;
-            summary.add_unfinished(&(&importer.unfinished() & &report.archived));
+            summary.add_unfinished(&(&importer.without_stop_time() & &report.archived));
             Ok(report)
         });
         summary.add(&importer::WORDS, destination, result);
     }
 
     fn migrate(&self, mode: stage::Mode, summary: &mut Summary) {
-        let ucondb = self.ucondb();
-        let destination = match &ucondb {
-            Ok(ucondb) => ucondb.location().to_owned(),
+        let folders = self.folders();
+        let destination = match &folders {
+            Ok(folders) => folders.finished.location().to_owned(),
             Err(_) => self.config.ucon_db.server_url.clone(),
         };
-        let result = ucondb.and_then(|ucondb| {
-            self.run_stage(&self.migrator(ucondb.as_ref()), mode, &self.migrate_store())
+        let result = folders.and_then(|folders| {
+            let migrator = self.migrator(&folders);
+            self.run_stage(&migrator, mode, &self.migrate_store())
         });
         summary.add(&migrator::WORDS, &destination, result);
     }
@@ -443,27 +496,77 @@ impl Execution<'_> {
             &self.config.artdaq_db.fcl_conf_dir,
             &self.generate,
             self.artdaqdb.as_ref(),
+            &self.incomplete,
         )
     }
 
-    fn migrator<'b>(&'b self, ucondb: &'b dyn UconDb) -> Migrator<'b> {
-        Migrator::new(self.artdaqdb.as_ref(), ucondb, self.command.validate)
+    fn migrator<'b>(&'b self, folders: &'b Folders) -> Migrator<'b> {
+        let override_existing = match self.command.override_existing {
+            true => self.command.runs.clone(),
+            false => None,
+        };
+        Migrator::new(
+            self.artdaqdb.as_ref(),
+            folders.finished.as_ref(),
+            folders.pending.as_deref(),
+            &self.incomplete,
+            migrator::Options {
+                validate: self.command.validate,
+                incomplete_runs: self.config.source_files.incomplete_runs,
+                override_existing,
+            },
+        )
     }
 
-    fn ucondb(&self) -> Result<Box<dyn UconDb>> {
+    /// The UconDB of finished runs, and that of runs still going, if they are apart.
+    fn folders(&self) -> Result<Folders> {
         let ucon = &self.config.ucon_db;
-        ucondb::open(HttpSettings {
-            timeout: ucon.timeout_seconds,
-            ca_file: ucon.ca_file.clone(),
-            verify_tls: ucon.verify_tls,
-            ..HttpSettings::new(
-                &ucon.server_url,
-                &ucon.folder_name,
-                &ucon.object_name,
-                &ucon.writer_user,
-                ucon.writer_password.clone(),
-            )
+        let pending = ucon
+            .pending_folder
+            .as_deref()
+            .map(|folder| open_ucondb(ucon, folder));
+        Ok(Folders {
+            finished: open_ucondb(ucon, &ucon.folder_name)?,
+            pending: pending.transpose()?,
         })
+    }
+
+    /// Compares the databases; with --incremental a share of them, going on where
+    /// the last execution ended.
+    fn verify(&self, summary: &mut Summary) -> Result<()> {
+        let app = &self.config.app;
+        let progress = app.work_dir.join(VERIFY_PROGRESS);
+        let (after, limit) = match self.command.incremental {
+            true => (
+                verify::read_progress(&progress)?,
+                Some(app.batch_size.saturating_mul(10)).filter(|limit| *limit > 0),
+            ),
+            false => (None, None),
+        };
+        let folders = self.folders()?;
+        let apart =
+            folders.pending.is_some() || self.config.source_files.incomplete_runs == Policy::Wait;
+        let awaited = match apart {
+            true => self.incomplete.awaited(),
+            false => BTreeSet::new(),
+        };
+        let report = verify::verify(
+            self.artdaqdb.as_ref(),
+            folders.finished.as_ref(),
+            &verify::Selection {
+                runs: self.command.runs.as_ref(),
+                awaited,
+                after,
+                limit,
+            },
+            self.shutdown,
+        )?;
+        if self.command.incremental {
+            // After the last run it begins with the first one again.
+            verify::write_progress(&progress, report.last.filter(|_| report.left > 0))?;
+        }
+        summary.add_verification(report);
+        Ok(())
     }
 
     fn import_store(&self) -> StateStore {

@@ -78,6 +78,8 @@ pub struct CommandLine {
     pub format: Format,
     /// Where the report or the extracted files go.
     pub output: Option<PathBuf>,
+    /// Migrate the selected runs again, as new versions under their keys.
+    pub override_existing: bool,
     /// Do not ask before something is replaced.
     pub yes: bool,
     /// Log at DEBUG level.
@@ -200,6 +202,11 @@ struct Arguments {
     /// File for the report; for --extract the directory for the files
     #[arg(long, value_name = "PATH", help_heading = REPORTS)]
     output: Option<PathBuf>,
+
+    /// Migrate the runs of --runs although UconDB has them: where it has another
+    /// record, a new version takes the key and the old one stays without a key
+    #[arg(long, requires = "runs", help_heading = STAGES)]
+    override_existing: bool,
 
     /// Do not ask before the index is replaced
     #[arg(long, help_heading = STAGES)]
@@ -337,6 +344,13 @@ impl Arguments {
 
         for (given, sensible, flag, why) in [
             (
+                self.override_existing,
+                migrates,
+                "--override-existing",
+                "it replaces blobs in UconDB, and belongs to the full pipeline, --migrate-only or \
+                 --retry-failed-migrate",
+            ),
+            (
                 self.yes,
                 matches!(mode, Mode::RebuildIndex),
                 "--yes",
@@ -344,10 +358,10 @@ impl Arguments {
             ),
             (
                 self.incremental,
-                selects,
+                selects || matches!(mode, Verify),
                 "--incremental",
-                "it chooses among new runs, and belongs to the full pipeline, --import-only \
-                 or --migrate-only",
+                "it chooses among runs, and belongs to the full pipeline, --import-only, \
+                 --migrate-only and --verify",
             ),
             (
                 self.validate,
@@ -410,6 +424,7 @@ impl Arguments {
             runs: self.runs,
             format: self.format.unwrap_or_default(),
             output: self.output,
+            override_existing: self.override_existing,
             yes: self.yes,
             verbose: self.verbose,
             quiet: self.quiet,

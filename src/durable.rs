@@ -37,6 +37,55 @@ pub fn replace_entry(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
     publish(write_temporary(path, contents, mode)?, path)
 }
 
+/// A file that is whole, and must not be relied on before [`sync`](Self::sync)
+/// made it durable.
+#[must_use]
+#[derive(Debug)]
+pub struct Unsynced(Option<PathBuf>);
+
+impl Unsynced {
+    /// Makes the file durable. For many files it is much cheaper to write all of
+    /// them first: the first call then writes out what the others wait for.
+    ///
+    /// # Errors
+    /// The file can't be opened or synchronised; what was written may be lost.
+    pub fn sync(self) -> Result<()> {
+        match self.0 {
+            None => Ok(()),
+            Some(path) => File::open(&path)
+                .and_then(|file| file.sync_all())
+                .map_err(|source| Error::io("synchronise", &path, source)),
+        }
+    }
+}
+
+/// Writes a file that nobody relies on yet; one that exists is replaced durably,
+/// since somebody may rely on it by now. The directory is not synchronised.
+///
+/// # Errors
+/// As for [`replace`].
+pub fn write_entry(path: &Path, contents: &[u8], mode: u32) -> Result<Unsynced> {
+    let mut temporary = create_temporary(path, contents, mode)?;
+    match rustix::fs::renameat_with(
+        rustix::fs::CWD,
+        &temporary.path,
+        rustix::fs::CWD,
+        path,
+        rustix::fs::RenameFlags::NOREPLACE,
+    ) {
+        Ok(()) => {
+            temporary.renamed = true;
+            Ok(Unsynced(Some(path.to_path_buf())))
+        }
+        // It exists, or the file system can't tell (EINVAL on some network ones).
+        Err(_) => {
+            Unsynced(Some(temporary.path.clone())).sync()?;
+            publish(temporary, path)?;
+            Ok(Unsynced(None))
+        }
+    }
+}
+
 /// A complete and durable file that is not yet visible under its name.
 #[derive(Debug)]
 pub struct Temporary {
@@ -58,6 +107,12 @@ impl Drop for Temporary {
 /// # Errors
 /// The file can't be created or written.
 pub fn write_temporary(path: &Path, contents: &[u8], mode: u32) -> Result<Temporary> {
+    let temporary = create_temporary(path, contents, mode)?;
+    Unsynced(Some(temporary.path.clone())).sync()?;
+    Ok(temporary)
+}
+
+fn create_temporary(path: &Path, contents: &[u8], mode: u32) -> Result<Temporary> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(
@@ -87,7 +142,6 @@ pub fn write_temporary(path: &Path, contents: &[u8], mode: u32) -> Result<Tempor
         Err(source) => return Err(write(source)),
     }
     file.write_all(contents).map_err(write)?;
-    file.sync_all().map_err(write)?;
     Ok(temporary)
 }
 
@@ -155,6 +209,20 @@ mod tests {
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o664
         );
+    }
+
+    #[test]
+    fn an_entry_replaces_what_a_crash_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("document.json");
+        let unsynced = write_entry(&path, b"one", SHARED).unwrap();
+        assert!(unsynced.0.is_some());
+        unsynced.sync().unwrap();
+        let synced = write_entry(&path, b"two", SHARED).unwrap();
+        assert!(synced.0.is_none(), "somebody may rely on what was there");
+        synced.sync().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::logging::RULE;
 use crate::run::Run;
 use crate::run_set::RunSet;
 use crate::stage::{Report, Words};
+use crate::verify::{self, Finding};
 
 /// How many failed runs are listed with their reasons.
 pub const LISTED_FAILURES: usize = 10;
@@ -18,6 +19,7 @@ pub struct Summary {
     stages: Vec<StageSummary>,
     unfinished: BTreeSet<Run>,
     aborted: Option<String>,
+    verification: Option<verify::Report>,
 }
 
 /// What one stage did.
@@ -84,14 +86,27 @@ impl Summary {
             .collect()
     }
 
-    /// Whether every stage did all it set out to do.
+    /// Adds what a verification found.
+    pub fn add_verification(&mut self, report: verify::Report) {
+        self.verification = Some(report);
+    }
+
+    /// Whether every stage did all it set out to do, and no difference was found.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        self.aborted.is_none()
-            && self
-                .stages
-                .iter()
-                .all(|stage| stage.result.as_ref().is_ok_and(Report::is_success))
+        if self.aborted.is_some() {
+            return false;
+        }
+        if self
+            .verification
+            .as_ref()
+            .is_some_and(|report| !report.findings.is_empty())
+        {
+            return false;
+        }
+        self.stages
+            .iter()
+            .all(|stage| stage.result.as_ref().is_ok_and(Report::is_success))
     }
 
     /// Whether a run failed in a way that this program should rule out.
@@ -105,6 +120,9 @@ impl Summary {
     /// Logs the summary. `command` is the command line without flags, for the
     /// commands to run next.
     pub fn log(&self, command: &str) {
+        if let Some(report) = &self.verification {
+            log_verification(report, command);
+        }
         if self.stages.is_empty() {
             return;
         }
@@ -234,6 +252,62 @@ impl StageSummary {
             );
         }
     }
+}
+
+fn log_verification(report: &verify::Report, command: &str) {
+    let with = |wanted: fn(&Finding) -> bool| -> Vec<&Run> {
+        let found = report
+            .findings
+            .iter()
+            .filter(|(_, finding)| wanted(finding));
+        found.map(|(run, _)| run).collect()
+    };
+    log::info!("{RULE}");
+    log::info!("VERIFICATION SUMMARY");
+    log::info!("  Same in artdaqDB and UconDB: {} run(s)", report.same);
+    let lines: [(&str, Vec<&Run>, &str); 5] = [
+        (
+            "Differ",
+            with(|finding| matches!(finding, Finding::Differs(_))),
+            "compare them above before you decide which is right",
+        ),
+        (
+            "Only in artdaqDB",
+            with(|finding| *finding == Finding::OnlyInArtdaqDb),
+            "--migrate-only",
+        ),
+        (
+            "Only in UconDB",
+            with(|finding| *finding == Finding::OnlyInUconDb),
+            "restore artdaqDB from a backup, or import their run records again",
+        ),
+        (
+            "In artdaqDB in part only",
+            with(|finding| *finding == Finding::Partial),
+            "--import-only",
+        ),
+        (
+            "Can't be compared",
+            with(|finding| matches!(finding, Finding::Unreadable(_))),
+            "see the reasons above",
+        ),
+    ];
+    for (title, runs, next) in lines {
+        if !runs.is_empty() {
+            log::error!(
+                "  {title}: {} run(s): {}. Next: {next}",
+                runs.len(),
+                ranges(runs.into_iter())
+            );
+        }
+    }
+    if report.left > 0 {
+        log::info!(
+            "  Not looked at: {} run(s). Go on with {command} --verify --incremental",
+            report.left
+        );
+    }
+    log::info!("{RULE}");
 }
 
 /// Runs as ranges: `12500-12510, 12600`.

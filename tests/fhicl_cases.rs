@@ -1,12 +1,5 @@
 //! Odd inputs: what ours does with each, beside what the real tools did.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that panics has failed"
-)]
-
 mod fhicl_support;
 
 use fhicl_support::{read, shared};

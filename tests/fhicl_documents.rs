@@ -1,13 +1,6 @@
 //! artdaqDB's documents where the goldens have nothing: what the real tools
 //! have no place for, documents that others have edited, and damaged ones.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that panics has failed"
-)]
-
 use run_record_archiver::artdaqdb::document::{self, DocumentHead};
 use run_record_archiver::fhicl;
 use run_record_archiver::run::Run;

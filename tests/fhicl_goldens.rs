@@ -1,12 +1,5 @@
 //! Our documents and texts against those of the real tools, byte for byte.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that panics has failed"
-)]
-
 mod fhicl_support;
 
 use std::path::Path;

@@ -1,13 +1,6 @@
 //! Time, depth and size: no text takes more than time in proportion to its
 //! length, and none exhausts the stack.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that panics has failed"
-)]
-
 mod fhicl_support;
 
 use std::thread;

@@ -1,13 +1,6 @@
 //! What holds for every text: reading what was written gives the same, nothing
 //! panics, and stored documents give the text back.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that panics has failed"
-)]
-
 mod fhicl_support;
 
 use std::borrow::Cow;

@@ -1,13 +1,6 @@
 //! Real files that are not FHiCL: each error names the line, the column and
 //! what was expected, and shows the line with a caret.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that panics has failed"
-)]
-
 mod fhicl_support;
 
 use std::collections::BTreeMap;

@@ -56,7 +56,11 @@ struct Execution {
 impl Execution {
     fn start(lock_file: &Path, run_takes: Duration) -> Execution {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "an_execution", "--nocapture", "--ignored"])
+            .args([
+                "--exact",
+                "a_second_execution_is_refused_and_told_by_whom",
+                "--nocapture",
+            ])
             .env("LOCK_FILE", lock_file)
             .env("RUN_TAKES", run_takes.as_millis().to_string())
             .stdout(Stdio::null())
@@ -112,14 +116,10 @@ fn lock_file() -> LockFile {
     LockFile(tempfile::tempdir().unwrap().keep().join(".archiver.lock"))
 }
 
-#[test]
-#[ignore = "the process that the other tests start"]
-fn an_execution() {
-    let Some(path) = std::env::var_os("LOCK_FILE") else {
-        return;
-    };
-    // As main does it: the exit code after every destructor.
-    let code = work(Path::new(&path));
+/// What a process started by [`Execution::start`] does instead of its test, as
+/// main does it: the exit code after every destructor.
+fn be_the_execution(lock_file: &Path) -> ! {
+    let code = work(lock_file);
     std::process::exit(if code == ExitCode::SUCCESS {
         0
     } else if code == ExitCode::from(1) {
@@ -131,6 +131,9 @@ fn an_execution() {
 
 #[test]
 fn a_second_execution_is_refused_and_told_by_whom() {
+    if let Some(path) = std::env::var_os("LOCK_FILE") {
+        be_the_execution(Path::new(&path));
+    }
     let file = lock_file();
     let mut first = Execution::start(&file.0, Duration::ZERO);
     first.until("working");

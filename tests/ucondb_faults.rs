@@ -1,6 +1,8 @@
 //! The HTTP client when things go wrong on the way: connections that break,
 //! answers that don't come, come late, or come changed.
 
+#[path = "support/ucondb_client.rs"]
+mod ucondb_client;
 #[path = "support/ucondb_server/mod.rs"]
 mod ucondb_server;
 
@@ -8,15 +10,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use run_record_archiver::error::{Error, ErrorKind};
-use run_record_archiver::run::Run;
 use run_record_archiver::ucondb::http::{HttpSettings, HttpUconDb, RetryPolicy};
 use run_record_archiver::ucondb::{Override, UconDb, Upload, Version};
+use ucondb_client::{RUN, assert_failure, client, client_waiting, settings};
 use ucondb_server::{
-    Action, Authentication, FOLDER, Fault, OBJECT, Options, PASSWORD, Reply, Tls, Transport, USER,
-    UconDbServer,
+    Action, Authentication, Fault, OBJECT, Options, Reply, Tls, Transport, UconDbServer,
 };
 
-const RUN: Run = Run(12500);
 const MEGABYTES_25: usize = 25_000_000;
 
 /// Every way in which connections and bodies end.
@@ -40,24 +40,6 @@ fn bare() -> UconDbServer {
     start(Transport::Bare, Tls::Off)
 }
 
-fn client_waiting(server: &UconDbServer, timeout: Duration) -> HttpUconDb {
-    HttpUconDb::new(HttpSettings {
-        timeout,
-        verify_tls: false,
-        retry: RetryPolicy {
-            attempts: 3,
-            pause: Duration::from_millis(20),
-            longest_pause: Duration::from_secs(5),
-        },
-        ..HttpSettings::new(server.url(), FOLDER, OBJECT, USER, PASSWORD)
-    })
-    .unwrap()
-}
-
-fn client(server: &UconDbServer) -> HttpUconDb {
-    client_waiting(server, Duration::from_secs(10))
-}
-
 fn put(db: &HttpUconDb, blob: &Bytes) -> Result<Upload, Error> {
     db.upload(RUN, blob.clone(), Override::No)
 }
@@ -67,16 +49,6 @@ fn noise(size: usize) -> Bytes {
     let mut blob = vec![0; size];
     fastrand::Rng::with_seed(size as u64).fill(&mut blob);
     blob.into()
-}
-
-#[track_caller]
-fn assert_failure<T: std::fmt::Debug>(result: Result<T, Error>, kind: ErrorKind, words: &[&str]) {
-    let error = result.unwrap_err();
-    let text = error.to_string();
-    assert_eq!(error.kind(), kind, "{text}");
-    for word in words {
-        assert!(text.contains(word), "{word:?} is missing: {text}");
-    }
 }
 
 #[test]
@@ -460,13 +432,7 @@ fn a_name_that_nobody_answers_at_is_given_up() {
             pause: Duration::from_millis(20),
             longest_pause: Duration::from_secs(1),
         },
-        ..HttpSettings::new(
-            format!("http://{address}/app"),
-            FOLDER,
-            OBJECT,
-            USER,
-            PASSWORD,
-        )
+        ..settings(format!("http://{address}/app"))
     })
     .unwrap();
     let start = Instant::now();

@@ -19,7 +19,7 @@ use md5::{Digest, Md5};
 use super::document::{self, DocumentHead, StoredDocument};
 use super::index::{Entry, Oid};
 use super::{ArtdaqDb, Configuration, Presence, RUN_HISTORY, SYSTEM_LAYOUT, time_stamp};
-use crate::durable;
+use crate::durable::{self, Unsynced};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fhicl;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
@@ -50,6 +50,8 @@ pub struct FilesystemDb {
 struct Collections {
     run_history: Collection,
     system_layout: Collection,
+    /// Documents to be made durable before an index names them.
+    unsynced: Vec<Unsynced>,
     /// Whether the archive's directories are known to exist.
     created: bool,
 }
@@ -81,6 +83,7 @@ impl FilesystemDb {
             collections: Mutex::new(Collections {
                 run_history: Collection::new(root.join(RUN_HISTORY)),
                 system_layout: Collection::new(root.join(SYSTEM_LAYOUT)),
+                unsynced: Vec::new(),
                 created: false,
             }),
             root,
@@ -168,10 +171,13 @@ impl FilesystemDb {
     }
 
     fn publish_indexes(&self, collections: &mut Collections) -> Result<()> {
-        let _lock = self.lock_archive()?;
-        // The names of the documents must be durable before an index names them.
+        // The documents and their names must be durable before an index names them.
+        for document in std::mem::take(&mut collections.unsynced) {
+            document.sync()?;
+        }
         durable::sync_directory(&self.root.join(RUN_HISTORY))?;
         durable::sync_directory(&self.root.join(SYSTEM_LAYOUT))?;
+        let _lock = self.lock_archive()?;
         collections.run_history.publish()?;
         collections.system_layout.publish()
     }
@@ -182,12 +188,12 @@ impl FilesystemDb {
         run: Run,
         version: &str,
         files: &[(&FclFile, Oid)],
-    ) -> Result<(Vec<Entry>, Vec<Entry>)> {
-        let (mut run_history, mut system_layout) = (Vec::new(), Vec::new());
+    ) -> Result<Written> {
+        let mut written = Written::default();
         for (file, oid) in files {
             let (collection, entries) = match file.entity.as_str() {
-                SCHEMA_ENTITY => (SYSTEM_LAYOUT, &mut system_layout),
-                _ => (RUN_HISTORY, &mut run_history),
+                SCHEMA_ENTITY => (SYSTEM_LAYOUT, &mut written.system_layout),
+                _ => (RUN_HISTORY, &mut written.run_history),
             };
             let document = fhicl::parse(&file.text).map_err(|source| Error::Syntax {
                 path: PathBuf::from(format!("{}.fcl", file.entity)),
@@ -207,7 +213,11 @@ impl FilesystemDb {
                 &document,
             );
             let path = self.root.join(collection).join(format!("{oid_text}.json"));
-            durable::replace_entry(&path, text.as_bytes(), durable::SHARED)?;
+            written.unsynced.push(durable::write_entry(
+                &path,
+                text.as_bytes(),
+                durable::SHARED,
+            )?);
             entries.push(Entry {
                 oid: *oid,
                 version: version.to_owned(),
@@ -217,7 +227,7 @@ impl FilesystemDb {
                 assigned: time,
             });
         }
-        Ok((run_history, system_layout))
+        Ok(written)
     }
 
     fn read_document(&self, path: &Path, run: Run) -> Result<StoredDocument> {
@@ -277,7 +287,21 @@ impl FilesystemDb {
     }
 }
 
+/// What writing documents leaves to be published.
+#[derive(Debug, Default)]
+struct Written {
+    run_history: Vec<Entry>,
+    system_layout: Vec<Entry>,
+    unsynced: Vec<Unsynced>,
+}
+
 impl Collections {
+    fn add(&mut self, written: Written) {
+        self.run_history.add(written.run_history);
+        self.system_layout.add(written.system_layout);
+        self.unsynced.extend(written.unsynced);
+    }
+
     /// The collections, in the order in which their indexes are written.
     fn each(&mut self) -> [(&'static str, &mut Collection); 2] {
         [
@@ -375,10 +399,8 @@ impl ArtdaqDb for FilesystemDb {
             .filter(|file| !present.contains(&file.entity))
             .map(|file| (file, name_based_oid(&[&version, &file.entity, "0"])))
             .collect();
-        let (run_history, system_layout) = self.write_documents(run, &version, &missing)?;
-        let mut collections = self.lock();
-        collections.run_history.add(run_history);
-        collections.system_layout.add(system_layout);
+        let written = self.write_documents(run, &version, &missing)?;
+        self.lock().add(written);
         Ok(())
     }
 
@@ -394,10 +416,8 @@ impl ArtdaqDb for FilesystemDb {
                 .collect::<Result<Vec<_>>>()?;
             (version, files)
         };
-        let (run_history, system_layout) = self.write_documents(run, &version, &files)?;
-        let mut collections = self.lock();
-        collections.run_history.add(run_history);
-        collections.system_layout.add(system_layout);
+        let written = self.write_documents(run, &version, &files)?;
+        self.lock().add(written);
         Ok(())
     }
 

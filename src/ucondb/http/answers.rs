@@ -227,6 +227,8 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 /// error page, and of a traceback only its end, which says what happened.
 fn said(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(64 * 1024)]);
+    // A page's title repeats its text.
+    let text = text.split_once("</head>").map_or(&*text, |(_, text)| text);
     let mut plain = String::new();
     let mut in_tag = false;
     for character in text.chars() {
@@ -263,7 +265,7 @@ mod tests {
         assert_eq!(said(b""), "");
         assert_eq!(said(b"<html>\n<body></body>"), "");
         assert_eq!(
-            said(b"<html><body>\n<h1>502 Bad Gateway</h1>\r\n<hr>nginx</body></html>"),
+            said(b"<html><head><title>502 Bad Gateway</title></head><body>\n<h1>502 Bad Gateway</h1>\r\n<hr>nginx</body></html>"),
             ", \"502 Bad Gateway nginx\""
         );
         let long = format!("Traceback {} ValueError: the end", "x ".repeat(500));
