@@ -20,11 +20,14 @@ use crate::incomplete::{IncompleteRuns, Policy};
 use crate::lock::LockGuard;
 use crate::logging::rotate::Limits;
 use crate::logging::{self, RULE};
+use crate::metrics;
 use crate::migrator::{self, Migrator};
+use crate::notify;
 use crate::recovery;
 use crate::run::Run;
 use crate::run_record::Generated;
 use crate::run_set::RunSet;
+use crate::service;
 use crate::shutdown::{self, Shutdown};
 use crate::stage::{self, Fuzz, Report, Settings, Stage};
 use crate::state::StateStore;
@@ -81,21 +84,25 @@ pub fn execute(command: &CommandLine) -> u8 {
         log::debug!("{note}");
     }
 
-    let result = catch_unwind(AssertUnwindSafe(|| run(command, &config, &shutdown)));
-    let code = match result {
+    let mut lock = None;
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        run(command, &config, &shutdown, &mut lock)
+    }));
+    let (summary, code) = match result {
         Ok(Ok(summary)) => {
             summary.log(&command_to_repeat(command));
-            if summary.has_unexpected() {
+            let code = if summary.has_unexpected() {
                 UNEXPECTED
             } else if summary.is_success() {
                 SUCCESS
             } else {
                 FAILURE
-            }
+            };
+            (summary, code)
         }
         Ok(Err(error)) => {
             log::error!("{}: {error}", error.class());
-            FAILURE
+            (Summary::of_aborted(error.to_string()), FAILURE)
         }
         // The hook of std has printed what happened and where on stderr.
         Err(_) => {
@@ -103,12 +110,19 @@ pub fn execute(command: &CommandLine) -> u8 {
                 "UNEXPECTED ERROR SUMMARY: the archiver panicked; see stderr. What it had \
                        published is archived, and the next execution goes on from there"
             );
-            UNEXPECTED
+            let reason = "the archiver panicked: see stderr, and report it with the log";
+            (Summary::of_aborted(reason.into()), UNEXPECTED)
         }
     };
-    if let (Some(reason), SUCCESS | FAILURE) = (shutdown.reason(), code) {
+    let interrupted = shutdown.reason().filter(|_| code != UNEXPECTED);
+    let code = match interrupted {
+        Some(_) => shutdown::EXIT_INTERRUPTED,
+        None => code,
+    };
+    tell(command, &config, &shutdown, lock, &summary, code);
+    if let Some(reason) = interrupted {
         shutdown::completed(&reason);
-        return shutdown::EXIT_INTERRUPTED;
+        return code;
     }
     log::info!("{RULE}");
     match code {
@@ -117,6 +131,59 @@ pub fn execute(command: &CommandLine) -> u8 {
     }
     log::info!("{RULE}");
     code
+}
+
+/// Tells those who watch the archiver how an execution that had the `lock`
+/// ended. Only the metrics, which the next execution goes on from, need it.
+fn tell(
+    command: &CommandLine,
+    config: &Config,
+    shutdown: &Shutdown,
+    lock: Option<LockGuard>,
+    summary: &Summary,
+    code: u8,
+) {
+    if lock.is_some() && archives(command) {
+        metrics::send(config, summary, code, shutdown);
+        drop(lock);
+        let context = notice_context(command, config, code);
+        notify::send(&config.reporting, summary, &context, shutdown);
+    }
+}
+
+/// Whether the mode is one that archives runs.
+fn archives(command: &CommandLine) -> bool {
+    matches!(
+        command.mode,
+        Mode::Pipeline
+            | Mode::ImportOnly
+            | Mode::MigrateOnly
+            | Mode::RetryFailedImport
+            | Mode::RetryFailedMigrate
+    ) && !command.dry_run
+}
+
+/// What a notification says of the execution. Its commands work from any directory.
+fn notice_context(command: &CommandLine, config: &Config, exit_code: u8) -> notify::Context {
+    let home = std::env::var(config::HOME_VARIABLE).unwrap_or_else(|_| ".".into());
+    let file = std::path::absolute(&config.file).unwrap_or_else(|_| config.file.clone());
+    let base_command = format!("{home}/run_archiver.sh {}", file.display());
+    let flags = std::env::args_os()
+        .skip(1)
+        .filter(|argument| Path::new(argument) != command.config)
+        .fold(String::new(), |line, flag| {
+            format!("{line} {}", flag.to_string_lossy())
+        });
+    notify::Context {
+        host: rustix::system::uname().nodename().to_string_lossy().into(),
+        time: jiff::ZonedDateTime::now()
+            .strftime("%Y-%m-%d %H:%M:%S %Z")
+            .to_string(),
+        command: format!("{base_command}{flags}"),
+        base_command,
+        exit_code,
+        log_file: config.app.log_file.clone(),
+    }
 }
 
 /// Says what is wrong before there is a log.
@@ -144,19 +211,27 @@ fn start_logging(command: &CommandLine, config: &Config) -> Result<()> {
     })
 }
 
-/// Runs the mode of the command line under the archiver's lock.
+/// Runs the mode of the command line under the archiver's lock, which is left
+/// to the caller.
 ///
 /// # Errors
 /// What kept the execution from starting its work. What went wrong with single
 /// runs or within a stage is logged, and in the summary.
-fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Summary> {
+fn run(
+    command: &CommandLine,
+    config: &Config,
+    shutdown: &Shutdown,
+    lock: &mut Option<LockGuard>,
+) -> Result<Summary> {
     refuse_what_is_not_built(command)?;
     let generate = generated(config)?;
     // What writes nothing can go beside an execution that does.
-    let mut lock = None;
     if !command.dry_run && !matches!(command.mode, Mode::Extract(_)) {
         lock.insert(LockGuard::acquire(&config.app.lock_file)?)
             .monitor(shutdown)?;
+    }
+    if archives(command) {
+        metrics::began(config);
     }
     log::info!("=== Execution Mode: {} ===", mode_name(command));
     if command.dry_run {
@@ -413,6 +488,7 @@ impl Execution<'_> {
         mode: stage::Mode,
         store: &StateStore,
     ) -> Result<Report> {
+        service::status(&format!("{} under way", stage.words().title));
         let app = &self.config.app;
         let fuzz = &self.config.app_fuzz;
         let settings = Settings {

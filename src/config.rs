@@ -4,6 +4,7 @@
 //! archiver's existing configuration files, which load unchanged.
 
 mod expand;
+mod secret;
 mod section;
 mod settings;
 mod yaml;
@@ -58,6 +59,8 @@ pub struct Config {
     pub reporting: Reporting,
     /// Metrics for Graphite.
     pub carbon: Carbon,
+    /// Metrics for Prometheus.
+    pub metrics: Metrics,
     /// What is doubtful but does not prevent the work: unknown keys, with the
     /// nearest known name. One line each, with the file.
     pub warnings: Vec<String>,
@@ -174,6 +177,8 @@ pub struct Reporting {
     pub email: Email,
     /// Slack.
     pub slack: Slack,
+    /// How long a notification may take in all.
+    pub timeout_seconds: Duration,
 }
 
 /// Section `reporting.email`. When it is enabled, the addresses and the host
@@ -190,12 +195,25 @@ pub struct Email {
     pub smtp_host: String,
     /// Its port.
     pub smtp_port: u16,
-    /// Whether STARTTLS is demanded.
-    pub smtp_use_tls: bool,
+    /// How the connection is protected.
+    pub smtp_encryption: SmtpEncryption,
+    /// Certificates (PEM) of the authorities to trust, besides the system's.
+    pub smtp_ca_file: Option<PathBuf>,
     /// Who logs in there, if anybody.
     pub smtp_user: Option<String>,
     /// With which password.
     pub smtp_password: Option<SecretString>,
+}
+
+/// How a connection to a mail server is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SmtpEncryption {
+    /// Not at all.
+    None,
+    /// It begins in the clear, and TLS is demanded before anything is said.
+    StartTls,
+    /// TLS from the first byte, usually on port 465.
+    Tls,
 }
 
 /// Section `reporting.slack`. When it is enabled, token and channel are not empty.
@@ -209,6 +227,10 @@ pub struct Slack {
     pub channel: String,
     /// User IDs to mention.
     pub mention_users: Vec<String>,
+    /// Where the methods of Slack's Web API are; it ends with `/`.
+    pub api_url: url::Url,
+    /// Certificates (PEM) of the authorities to trust, besides the system's.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Section `carbon`. When it is enabled, host and prefix are not empty.
@@ -220,8 +242,15 @@ pub struct Carbon {
     pub host: String,
     /// The port of its line receiver.
     pub port: u16,
-    /// What each metric's name begins with.
+    /// What each metric's name begins with, without the dot after it.
     pub metric_prefix: String,
+}
+
+/// Section `metrics`.
+#[derive(Debug)]
+pub struct Metrics {
+    /// The file that node_exporter's textfile collector reads; `None` for none.
+    pub prometheus_textfile: Option<PathBuf>,
 }
 
 impl Config {
@@ -266,7 +295,12 @@ impl Config {
             key: String::new(),
             problem: fault.problem,
         })?;
-        settings::read(file, &expand::expand(&root, environment))
+        let credentials = environment(secret::CREDENTIALS_VARIABLE).map(PathBuf::from);
+        settings::read(
+            file,
+            &expand::expand(&root, environment),
+            credentials.as_deref(),
+        )
     }
 }
 

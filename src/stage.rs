@@ -114,6 +114,10 @@ pub struct Report {
     pub beyond_limit: usize,
     /// Late arrivals that went into the failure log.
     pub late: usize,
+    /// Runs that the source has and the archive has not, at the end.
+    pub backlog: usize,
+    /// Runs below the highest archived one that are not archived, at the end.
+    pub gaps: usize,
     /// Runs in the failure log at the end.
     pub failures: usize,
     /// Why the stage stopped before its runs were done.
@@ -197,6 +201,7 @@ pub fn run(
         report.left = selection.runs.len() - report.archived.len() - report.failed.len();
     }
     report.failures = record.failures.len();
+    (report.backlog, report.gaps) = record.survey.open();
     report.duration = started.elapsed();
     log::info!(
         target: target,

@@ -11,25 +11,50 @@ use crate::stage::{Report, Words};
 use crate::verify::{self, Finding};
 
 /// How many failed runs are listed with their reasons.
-const LISTED_FAILURES: usize = 10;
+pub const LISTED_FAILURES: usize = 10;
 
 /// What the stages of one execution did.
 #[derive(Debug, Default)]
 pub struct Summary {
     stages: Vec<StageSummary>,
     unfinished: BTreeSet<Run>,
+    aborted: Option<String>,
     verification: Option<verify::Report>,
 }
 
+/// What one stage did.
 #[derive(Debug)]
-struct StageSummary {
-    words: &'static Words,
-    destination: String,
+pub struct StageSummary {
+    /// The stage.
+    pub words: &'static Words,
+    /// Where it archives.
+    pub destination: String,
     /// The report, or why the stage could not begin.
-    result: std::result::Result<Report, String>,
+    pub result: std::result::Result<Report, String>,
 }
 
 impl Summary {
+    /// The summary of an execution that ended before its stages did, and why.
+    #[must_use]
+    pub fn of_aborted(reason: String) -> Summary {
+        Summary {
+            aborted: Some(reason),
+            ..Summary::default()
+        }
+    }
+
+    /// Why the execution ended before its stages did, if it so ended.
+    #[must_use]
+    pub fn aborted(&self) -> Option<&str> {
+        self.aborted.as_deref()
+    }
+
+    /// The stages, in the order in which they ran.
+    #[must_use]
+    pub fn stages(&self) -> &[StageSummary] {
+        &self.stages
+    }
+
     /// Adds what a stage did, or why it could not begin.
     pub fn add(&mut self, words: &'static Words, destination: &str, result: Result<Report>) {
         let result = result.map_err(|error| {
@@ -69,6 +94,9 @@ impl Summary {
     /// Whether every stage did all it set out to do, and no difference was found.
     #[must_use]
     pub fn is_success(&self) -> bool {
+        if self.aborted.is_some() {
+            return false;
+        }
         if self
             .verification
             .as_ref()
@@ -121,7 +149,8 @@ impl Summary {
     }
 
     /// What the operator does next.
-    fn next(&self, command: &str) -> Vec<String> {
+    #[must_use]
+    pub fn next(&self, command: &str) -> Vec<String> {
         let mut steps = Vec::new();
         for StageSummary { words, result, .. } in &self.stages {
             match result {
@@ -281,6 +310,7 @@ fn log_verification(report: &verify::Report, command: &str) {
     log::info!("{RULE}");
 }
 
-fn ranges<'a>(runs: impl Iterator<Item = &'a Run>) -> String {
+/// Runs as ranges: `12500-12510, 12600`.
+pub(crate) fn ranges<'a>(runs: impl Iterator<Item = &'a Run>) -> String {
     runs.copied().collect::<RunSet>().to_string()
 }

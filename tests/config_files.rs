@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use run_record_archiver::config::{Config, FHICLIZE_NAMES};
+use run_record_archiver::config::{Config, FHICLIZE_NAMES, SmtpEncryption};
 use run_record_archiver::error::{Error, Result};
 use secrecy::ExposeSecret;
 
@@ -70,6 +70,7 @@ ucon_db:
     verify_tls: false
 
 reporting:
+    timeout_seconds: 7.5
     email:
         enabled: true
         recipient_email: "a@example.com, b@example.com"
@@ -79,17 +80,23 @@ reporting:
         smtp_use_tls: true
         smtp_user: me
         smtp_password: 00123
+        smtp_ca_file: /etc/smtp-ca.pem
     slack:
         enabled: true
         bot_token: "xoxb-slack-secret"
         channel: "#alerts"
         mention_users: "U1,U2"
+        api_url: https://gateway.example.com/slack
+        ca_file: /etc/slack-ca.pem
 
 carbon:
     enabled: true
     host: "carbon.example.com"
     port: 2004
-    metric_prefix: "${EXPERIMENT_NAME:-demo}.run_archiver.dev"
+    metric_prefix: "${EXPERIMENT_NAME:-demo}.run_archiver.dev."
+
+metrics:
+    prometheus_textfile: /var/lib/node_exporter/archiver.prom
 "##;
 
 fn environment(name: &str) -> Option<OsString> {
@@ -143,7 +150,23 @@ fn a_full_file_is_read_as_it_stands() {
     assert_eq!(email.recipient_email, ["a@example.com", "b@example.com"]);
     let password = email.smtp_password.as_ref().unwrap();
     assert_eq!(password.expose_secret(), "00123");
-    assert_eq!(config.reporting.slack.mention_users, ["U1", "U2"]);
+    assert_eq!(email.smtp_encryption, SmtpEncryption::StartTls);
+    let ca = email.smtp_ca_file.as_deref();
+    assert_eq!(ca, Some(Path::new("/etc/smtp-ca.pem")));
+    let limit = config.reporting.timeout_seconds;
+    assert_eq!(limit, Duration::from_millis(7500));
+    let slack = &config.reporting.slack;
+    assert_eq!(slack.mention_users, ["U1", "U2"]);
+    assert_eq!(slack.api_url.as_str(), "https://gateway.example.com/slack/");
+    assert_eq!(
+        slack.ca_file.as_deref(),
+        Some(Path::new("/etc/slack-ca.pem"))
+    );
+    let textfile = config.metrics.prometheus_textfile.as_deref();
+    assert_eq!(
+        textfile,
+        Some(Path::new("/var/lib/node_exporter/archiver.prom"))
+    );
     assert_eq!(config.carbon.metric_prefix, "icarus.run_archiver.dev");
     assert_eq!(config.carbon.port, 2004);
 }
@@ -171,6 +194,11 @@ fn a_minimal_file_gets_safe_defaults() {
     assert!(!config.reporting.email.enabled);
     assert!(!config.reporting.slack.enabled);
     assert!(!config.carbon.enabled);
+    let limit = config.reporting.timeout_seconds;
+    assert_eq!(limit, Duration::from_secs(15));
+    let slack = &config.reporting.slack;
+    assert_eq!(slack.api_url.as_str(), "https://slack.com/api/");
+    assert_eq!(config.metrics.prometheus_textfile, None);
 }
 
 #[test]
@@ -315,6 +343,36 @@ fn every_fault_names_file_line_and_key() {
             "config.yaml:14: reporting.email.sender_email",
             "mail address",
         ),
+        (
+            with("", "reporting:\n  email:\n    smtp_encryption: yes\n"),
+            "config.yaml:14: reporting.email.smtp_encryption",
+            "starttls",
+        ),
+        (
+            with("", "reporting:\n  slack:\n    api_url: slack.com\n"),
+            "config.yaml:14: reporting.slack.api_url",
+            "expected a URL",
+        ),
+        (
+            with("", "reporting: {timeout_seconds: 0}\n"),
+            "config.yaml:12: reporting.timeout_seconds",
+            "seconds from",
+        ),
+        (
+            with("", "carbon: {metric_prefix: a b}\n"),
+            "config.yaml:12: carbon.metric_prefix",
+            "without white space",
+        ),
+        (
+            with("", "metrics: {prometheus_textfile: /a/b.txt}\n"),
+            "config.yaml:12: metrics.prometheus_textfile",
+            ".prom",
+        ),
+        (
+            with("", "reporting: {slack: {enabled: true, channel: c}}\n"),
+            "config.yaml:12: reporting.slack.bot_token",
+            "is required",
+        ),
     ] {
         let Err(error) = parse(&text) else {
             panic!("accepted:\n{text}")
@@ -381,18 +439,131 @@ fn what_is_switched_off_needs_no_variables() {
     assert!(parse(&with("", &on)).is_err());
 }
 
+const OLDER_MAIL: &str = "reporting:\n  send_email_on_error: true\n  recipient_email: a@b\n\
+                          \x20 sender_email: c@d\n  smtp_host: h\n";
+
 #[test]
 fn older_mail_settings_still_work() {
+    for addition in ["", "  email:\n", "  email: {}\n"] {
+        let config = parse(&with("", &format!("{OLDER_MAIL}{addition}"))).unwrap();
+        let email = &config.reporting.email;
+        assert!(email.enabled && email.smtp_encryption == SmtpEncryption::StartTls);
+        assert_eq!((email.smtp_port, &*email.smtp_host), (587, "h"));
+        assert_eq!(config.warnings.len(), 1);
+        assert!(config.warnings[0].contains("deprecated"));
+    }
+}
+
+#[test]
+fn a_section_email_outranks_older_mail_settings() {
+    let older = OLDER_MAIL.replace("  smtp_host: h\n", "");
     let text = with(
         "",
-        "reporting:\n  send_email_on_error: true\n  recipient_email: a@b\n  sender_email: c@d\n  smtp_host: h\n",
+        &format!("{older}  email: {{enabled: false, smtp_port: 99}}\n"),
     );
     let config = parse(&text).unwrap();
-    let email = &config.reporting.email;
-    assert!(email.enabled && email.smtp_use_tls);
-    assert_eq!((email.smtp_port, &*email.smtp_host), (587, "h"));
+    assert!(!config.reporting.email.enabled);
+    assert_eq!(config.reporting.email.smtp_port, 99);
     assert_eq!(config.warnings.len(), 1);
-    assert!(config.warnings[0].contains("deprecated"));
+}
+
+#[test]
+fn doubtful_notifications_are_warnings() {
+    let mail = |more: &str| {
+        format!(
+            "reporting: {{email: {{enabled: true, recipient_email: a@b, sender_email: c@d, \
+             smtp_host: h, {more}}}}}\n"
+        )
+    };
+    let slack = |url: &str| {
+        format!(
+            "reporting: {{slack: {{enabled: true, bot_token: t, channel: c, api_url: \"{url}\"}}}}\n"
+        )
+    };
+    for (text, part) in [
+        (mail("smtp_user: u"), "smtp_user: there is no login"),
+        (mail("smtp_password: p"), "smtp_password: there is no login"),
+        (
+            mail("smtp_user: u, smtp_password: p"),
+            "can read the password",
+        ),
+        (slack("http://example.com/"), "can read the token"),
+    ] {
+        let warnings = parse(&with("", &text)).unwrap().warnings;
+        assert!(
+            matches!(&warnings[..], [one] if one.contains(part)),
+            "{part}: {warnings:?}"
+        );
+    }
+    for text in [
+        mail("smtp_user: u, smtp_password: p, smtp_use_tls: true"),
+        mail("smtp_user: u, smtp_password: p, smtp_encryption: tls"),
+        mail("smtp_user: u, smtp_password: p").replace("smtp_host: h", "smtp_host: localhost"),
+        slack("http://127.0.0.1:80/"),
+    ] {
+        assert_eq!(parse(&with("", &text)).unwrap().warnings, [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn secrets_may_lie_in_files_of_their_own() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str, mode| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    write("writer", "file-secret-1\n", 0o400);
+    write("smtp", "file-secret-2\n", 0o600);
+    write("slack", "file-secret-3\n", 0o644);
+    let environment =
+        |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| OsString::from(directory.path()));
+    let parse = |text: &str| Config::parse(Path::new("config.yaml"), text, &environment);
+    let reporting = "reporting:\n  email: {smtp_user: u, smtp_password_file: smtp, enabled: true, \
+                     recipient_email: a@b, sender_email: c@d, smtp_host: localhost}\n\
+                     \x20 slack: {enabled: true, bot_token_file: slack, channel: c}\n";
+    let text = with("name: o", "name: o\n  writer_password_file: writer") + reporting;
+    let config = parse(&text).unwrap();
+    let password = config.ucon_db.writer_password.expose_secret();
+    assert_eq!(password, "file-secret-1");
+    let password = config.reporting.email.smtp_password.as_ref().unwrap();
+    assert_eq!(password.expose_secret(), "file-secret-2");
+    let token = config.reporting.slack.bot_token.expose_secret();
+    assert_eq!(token, "file-secret-3");
+    let [warning] = &config.warnings[..] else {
+        panic!("{:?}", config.warnings)
+    };
+    assert!(
+        warning.contains("bot_token_file: every user can read the secret")
+            && warning.contains("chmod"),
+        "{warning}"
+    );
+    assert!(!format!("{config:?}").contains("file-secret"));
+
+    let both = text.replace(
+        "writer_password_file",
+        "writer_password: x\n  writer_password_file",
+    );
+    let message = parse(&both).unwrap_err().to_string();
+    assert!(
+        message.contains("config.yaml:13: ucon_db.writer_password_file: `writer_password` gives"),
+        "{message}"
+    );
+    let message = parse(&text.replace("_file: smtp,", "_file: none,"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("reporting.email.smtp_password_file: the secret in")
+            && !message.contains("file-secret"),
+        "{message}"
+    );
+    // What is switched off needs no file.
+    let off = text
+        .replace("enabled: true", "enabled: false")
+        .replace("slack,", "none,");
+    parse(&off).unwrap();
 }
 
 #[test]
@@ -473,5 +644,5 @@ fn documentation_and_example_know_the_same_keys_as_the_program() {
         let expected = format!("{section}.{key}: expected one value, found a list");
         assert!(message.contains(&expected), "{expected}\n{message}");
     }
-    assert_eq!(keys, 48);
+    assert_eq!(keys, 57);
 }

@@ -21,6 +21,19 @@ step() {
     printf '\n== %s\n' "$*"
 }
 
+# Installs Debian packages, and keeps those of servers from starting them: the
+# tests start their own, and a container may have no service manager.
+install_quietly() (
+    policy=/usr/sbin/policy-rc.d
+    if [[ ! -e $policy ]]; then
+        trap 'rm -f -- "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
+)
+
 # Debian packages by the program that shows them installed.
 step 'Programs that the tests need'
 packages=()
@@ -29,15 +42,20 @@ command -v cc >/dev/null || packages+=(gcc)
 command -v shellcheck >/dev/null || packages+=(shellcheck)
 command -v ssh >/dev/null || packages+=(openssh-client)
 [[ -x /usr/sbin/sshd ]] || packages+=(openssh-server)
+command -v carbon-cache >/dev/null || packages+=(graphite-carbon)
+command -v promtool >/dev/null || packages+=(prometheus)
+command -v crontab >/dev/null || packages+=(cron)
+command -v systemd-analyze >/dev/null || packages+=(systemd)
+python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 if ((${#packages[@]} > 0)); then
     if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
         printf 'tests/run.sh: missing: %s\nAs root: apt-get install %s\n' \
             "${packages[*]}" "${packages[*]}" >&2
         exit 1
     fi
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+    install_quietly "${packages[@]}"
 fi
+tests/install_smtpd.sh
 if ! command -v cargo >/dev/null; then
     printf 'tests/run.sh: missing: Rust: install it from https://rustup.rs\n' >&2
     exit 1
@@ -58,7 +76,7 @@ step 'cargo doc'
 RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
 
 step 'shellcheck'
-shellcheck run_archiver.sh tests/run.sh .ci/run src/artdaqdb/tools/remote.sh
+shellcheck run_archiver.sh tests/run.sh tests/install_smtpd.sh .ci/run src/artdaqdb/tools/remote.sh
 
 step 'cargo test'
 cargo test --locked

@@ -4,11 +4,14 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use secrecy::SecretString;
+
 use super::expand::{join, nearest};
+use super::secret;
 use super::yaml::{Node, Value};
 
 /// Something wrong in the file.
@@ -107,15 +110,63 @@ impl<'a> Section<'a> {
             Some(value) => value,
             None => {
                 if self.findings.problems.len() == faults {
-                    let line = self.entry(key).map(|node| node.line);
-                    let line = line.or_else(|| self.node.map(|node| node.line));
-                    self.fault(
-                        line,
-                        key,
-                        format!("is required, for example `{key}: {example}`"),
-                    );
+                    self.missing(key, example);
                 }
                 T::default()
+            }
+        }
+    }
+
+    fn missing(&mut self, key: &str, example: &str) {
+        let line = self.entry(key).map(|node| node.line);
+        let line = line.or_else(|| self.node.map(|node| node.line));
+        self.fault(
+            line,
+            key,
+            format!("is required, for example `{key}: {example}`"),
+        );
+    }
+
+    /// A secret: the value of `key`, or what the file holds that `file_key`
+    /// names. With an `example` one of the two is required.
+    pub fn secret(
+        &mut self,
+        key: &'static str,
+        file_key: &'static str,
+        credentials: Option<&Path>,
+        example: Option<&str>,
+    ) -> Option<SecretString> {
+        let faults = self.findings.problems.len();
+        let value = self.optional(key, |value| Ok(SecretString::from(value)));
+        let file = self.text_of(file_key).filter(|_| !self.off);
+        match (value, file) {
+            (Some(_), Some((line, _))) => {
+                self.fault(
+                    Some(line),
+                    file_key,
+                    format!("`{key}` gives the secret itself: leave one of the two out"),
+                );
+                None
+            }
+            (None, Some((line, name))) => match secret::read(&name, credentials) {
+                Ok((secret, warning)) => {
+                    if let Some(warning) = warning {
+                        self.warn(file_key, &warning);
+                    }
+                    Some(secret)
+                }
+                Err(problem) => {
+                    self.fault(Some(line), file_key, problem);
+                    None
+                }
+            },
+            (value, None) => {
+                if let (None, Some(example)) = (&value, example)
+                    && self.findings.problems.len() == faults
+                {
+                    self.missing(key, example);
+                }
+                value
             }
         }
     }
@@ -217,7 +268,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn fault(&mut self, line: Option<usize>, key: &str, problem: impl Into<String>) {
+    pub fn fault(&mut self, line: Option<usize>, key: &str, problem: impl Into<String>) {
         self.findings.problems.push(Problem {
             line,
             key: join(self.path, key),

@@ -4,20 +4,21 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use secrecy::SecretString;
+use lettre::message::Mailbox;
+use url::Url;
 
 use super::expand::{Expanded, nearest};
 use super::section::{Findings, Problem, Section, level, names, path, seconds, text, truth, whole};
 use super::yaml::{Node, Value};
 use super::{
-    App, AppFuzz, ArtdaqDb, Carbon, Config, Email, FHICLIZE_NAMES, Reporting, Slack, SourceFiles,
-    UconDb,
+    App, AppFuzz, ArtdaqDb, Carbon, Config, Email, FHICLIZE_NAMES, Metrics, Reporting, Slack,
+    SmtpEncryption, SourceFiles, UconDb,
 };
 use crate::error::{Error, Result};
 use crate::incomplete::Policy;
 
 /// The sections of the top level.
-const SECTIONS: [&str; 8] = [
+const SECTIONS: [&str; 9] = [
     "app",
     "fhiclize_generate",
     "app_fuzz",
@@ -26,10 +27,15 @@ const SECTIONS: [&str; 8] = [
     "ucon_db",
     "reporting",
     "carbon",
+    "metrics",
 ];
 
-/// Makes a configuration of the expanded tree.
-pub(super) fn read(file: &Path, expanded: &Expanded) -> Result<Config> {
+/// Where Slack is, but for those who test or go through a gateway.
+const SLACK_API: &str = "https://slack.com/api/";
+
+/// Makes a configuration of the expanded tree. `credentials` is the directory
+/// of the secrets that a service manager provides.
+pub(super) fn read(file: &Path, expanded: &Expanded, credentials: Option<&Path>) -> Result<Config> {
     let mut reader = Reader {
         root: &expanded.root,
         referenced: &expanded.referenced,
@@ -42,9 +48,10 @@ pub(super) fn read(file: &Path, expanded: &Expanded) -> Result<Config> {
         app_fuzz: app_fuzz(reader.section("app_fuzz")),
         source_files: source_files(reader.section("source_files")),
         artdaq_db: artdaq_db(reader.section("artdaq_db")),
-        ucon_db: ucon_db(reader.section("ucon_db")),
-        reporting: reader.reporting(),
+        ucon_db: ucon_db(reader.section("ucon_db"), credentials),
+        reporting: reader.reporting(credentials),
         carbon: carbon(reader.section("carbon")),
+        metrics: metrics(reader.section("metrics")),
         warnings: Vec::new(),
         notes: expanded.notes.clone(),
     };
@@ -166,32 +173,40 @@ impl<'a> Reader<'a> {
     }
 
     /// `reporting.email` and `reporting.slack`; older files have the mail keys
-    /// in `reporting` itself.
-    fn reporting(&mut self) -> Reporting {
-        let has_email = self.find("reporting.email").is_some();
+    /// in `reporting` itself, which a section `email` outranks.
+    fn reporting(&mut self, credentials: Option<&Path>) -> Reporting {
+        let has_email = self
+            .find("reporting.email")
+            .is_some_and(|node| !node.value.entries().is_empty());
         let mut section = self.section("reporting");
         section.also(&["email", "slack"]);
+        let timeout_seconds = section.or(
+            "timeout_seconds",
+            std::time::Duration::from_secs(15),
+            seconds(0.1..=300.0),
+        );
         let legacy = section.has("send_email_on_error").then(|| {
             section.warn(
                 "send_email_on_error",
                 "deprecated: move the mail settings to `reporting.email`, with `enabled:` \
                  instead of this key",
             );
-            let enabled = section.enabled("send_email_on_error");
-            email(&mut section, enabled, 587, true)
+            let enabled = section.enabled("send_email_on_error") && !has_email;
+            email(&mut section, enabled, 587, true, credentials)
         });
         section.finish();
 
         let mut section = self.section("reporting.email");
         let enabled = section.enabled("enabled");
-        let mut mail = email(&mut section, enabled, 25, false);
+        let mut mail = email(&mut section, enabled, 25, false, credentials);
         section.finish();
         if let (Some(legacy), false) = (legacy, has_email) {
             mail = legacy;
         }
         Reporting {
             email: mail,
-            slack: slack(self.section("reporting.slack")),
+            slack: slack(self.section("reporting.slack"), credentials),
+            timeout_seconds,
         }
     }
 
@@ -349,7 +364,7 @@ fn database_uri(value: &str) -> Result<String, String> {
     )
 }
 
-fn ucon_db(mut section: Section<'_>) -> UconDb {
+fn ucon_db(mut section: Section<'_>, credentials: Option<&Path>) -> UconDb {
     let database = UconDb {
         server_url: section.required(
             "server_url",
@@ -365,7 +380,9 @@ fn ucon_db(mut section: Section<'_>) -> UconDb {
             seconds(0.1..=86_400.0),
         ),
         writer_user: section.or("writer_user", String::new(), text),
-        writer_password: section.or("writer_password", SecretString::default(), secret),
+        writer_password: section
+            .secret("writer_password", "writer_password_file", credentials, None)
+            .unwrap_or_default(),
         ca_file: section.optional("ca_file", path),
         verify_tls: section.or("verify_tls", true, truth),
     };
@@ -385,16 +402,15 @@ fn server_url(value: &str) -> Result<String, String> {
     )
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "one signature for all the readers"
-)]
-fn secret(value: &str) -> Result<SecretString, String> {
-    Ok(SecretString::from(value))
-}
-
-fn email(section: &mut Section<'_>, enabled: bool, port: u16, use_tls: bool) -> Email {
-    Email {
+fn email(
+    section: &mut Section<'_>,
+    enabled: bool,
+    port: u16,
+    use_tls: bool,
+    credentials: Option<&Path>,
+) -> Email {
+    let use_tls = section.or("smtp_use_tls", use_tls, truth);
+    let email = Email {
         enabled,
         recipient_email: section.required_if(
             enabled,
@@ -414,31 +430,110 @@ fn email(section: &mut Section<'_>, enabled: bool, port: u16, use_tls: bool) -> 
         ),
         smtp_host: section.required_if(enabled, "smtp_host", "smtp.example.com", text),
         smtp_port: section.or("smtp_port", port, whole(1..=65_535)),
-        smtp_use_tls: section.or("smtp_use_tls", use_tls, truth),
+        smtp_encryption: section.or(
+            "smtp_encryption",
+            match use_tls {
+                true => SmtpEncryption::StartTls,
+                false => SmtpEncryption::None,
+            },
+            smtp_encryption,
+        ),
+        smtp_ca_file: section.optional("smtp_ca_file", path),
         smtp_user: section.optional("smtp_user", text),
-        smtp_password: section.optional("smtp_password", secret),
+        smtp_password: section.secret("smtp_password", "smtp_password_file", credentials, None),
+    };
+    if enabled {
+        doubt(section, &email);
+    }
+    email
+}
+
+/// Warns of a login that can't be, and of a password in the clear.
+fn doubt(section: &mut Section<'_>, email: &Email) {
+    match (&email.smtp_user, &email.smtp_password) {
+        (Some(_), None) => section.warn(
+            "smtp_user",
+            "there is no login without `smtp_password` or `smtp_password_file`",
+        ),
+        (None, Some(_)) => section.warn("smtp_password", "there is no login without `smtp_user`"),
+        (Some(_), Some(_))
+            if email.smtp_encryption == SmtpEncryption::None && !is_local(&email.smtp_host) =>
+        {
+            section.warn(
+                "smtp_password",
+                "anyone on the way can read the password: set `smtp_encryption: starttls`",
+            );
+        }
+        _ => {}
+    }
+}
+
+/// Whether what is sent to a host stays on the machine.
+fn is_local(host: &str) -> bool {
+    host == "localhost"
+        || host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+fn smtp_encryption(value: &str) -> Result<SmtpEncryption, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "none" => Ok(SmtpEncryption::None),
+        "starttls" => Ok(SmtpEncryption::StartTls),
+        "tls" | "ssl" => Ok(SmtpEncryption::Tls),
+        _ => Err(format!("expected none, starttls or tls, found `{value}`")),
     }
 }
 
 fn mail(address: &str) -> Result<(), String> {
-    if address.contains('@') {
-        return Ok(());
-    }
-    Err(format!(
-        "expected a mail address such as team@example.com, found `{address}`"
-    ))
+    address.parse::<Mailbox>().map(|_| ()).map_err(|error| {
+        format!(
+            "expected a mail address such as team@example.com, found `{address}` ({})",
+            error.to_string().to_lowercase()
+        )
+    })
 }
 
-fn slack(mut section: Section<'_>) -> Slack {
+fn slack(mut section: Section<'_>, credentials: Option<&Path>) -> Slack {
     let enabled = section.enabled("enabled");
+    let example = enabled.then_some("${SLACK_BOT_TOKEN}");
     let slack = Slack {
         enabled,
-        bot_token: section.required_if(enabled, "bot_token", "${SLACK_BOT_TOKEN}", secret),
+        bot_token: section
+            .secret("bot_token", "bot_token_file", credentials, example)
+            .unwrap_or_default(),
         channel: section.required_if(enabled, "channel", "\"#archiver-alerts\"", text),
         mention_users: section.or("mention_users", Vec::new(), names),
+        api_url: match section.optional("api_url", api_url) {
+            Some(url) => url,
+            #[expect(clippy::expect_used, reason = "a constant, which the tests read")]
+            None => Url::parse(SLACK_API).expect("a URL"),
+        },
+        ca_file: section.optional("ca_file", path),
     };
+    if enabled
+        && slack.api_url.scheme() == "http"
+        && !is_local(slack.api_url.host_str().unwrap_or(""))
+    {
+        section.warn(
+            "api_url",
+            "anyone on the way can read the token: use https://",
+        );
+    }
     section.finish();
     slack
+}
+
+fn api_url(value: &str) -> Result<Url, String> {
+    let mut url = Url::parse(value)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "https" | "http") && url.query().is_none())
+        .ok_or_else(|| format!("expected a URL such as {SLACK_API}"))?;
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    Ok(url)
 }
 
 fn carbon(mut section: Section<'_>) -> Carbon {
@@ -451,9 +546,38 @@ fn carbon(mut section: Section<'_>) -> Carbon {
             enabled,
             "metric_prefix",
             "sbnd.run_archiver.prod",
-            text,
+            metric_prefix,
         ),
     };
     section.finish();
     carbon
+}
+
+/// White space would end the metric's name in Carbon's lines.
+fn metric_prefix(value: &str) -> Result<String, String> {
+    let prefix = value.trim_matches('.');
+    if prefix.is_empty() || prefix.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(format!(
+            "expected a metric's name without white space, such as sbnd.run_archiver.prod, found `{value}`"
+        ));
+    }
+    Ok(prefix.to_owned())
+}
+
+fn metrics(mut section: Section<'_>) -> Metrics {
+    let metrics = Metrics {
+        prometheus_textfile: section.optional("prometheus_textfile", textfile),
+    };
+    section.finish();
+    metrics
+}
+
+/// node_exporter reads files of this ending only.
+fn textfile(value: &str) -> Result<PathBuf, String> {
+    if value.ends_with(".prom") {
+        return path(value);
+    }
+    Err(format!(
+        "expected a file that ends in .prom, as node_exporter reads no other, found `{value}`"
+    ))
 }

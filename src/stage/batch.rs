@@ -9,6 +9,7 @@ use super::{PUBLISH_INTERVAL, Record, Report, Settings, Stage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::logging::Progress;
 use crate::run::Run;
+use crate::service;
 use crate::shutdown::Shutdown;
 
 /// How many runs lie between two progress lines.
@@ -234,13 +235,15 @@ impl Clerk<'_, '_> {
         self.progress.advance();
         let total = self.job.runs.len();
         if self.settled.is_multiple_of(PROGRESS_INTERVAL) || self.settled == total {
-            log::info!(
-                target: self.job.stage.words().target,
-                "Progress: {}/{total} runs processed ({} successful, {} failed)",
+            let words = self.job.stage.words();
+            let progress = format!(
+                "{}/{total} runs processed ({} successful, {} failed)",
                 self.settled,
                 self.report.archived.len(),
                 self.report.failed.len()
             );
+            log::info!(target: words.target, "Progress: {progress}");
+            service::status(&format!("{}: {progress}", words.title));
         }
         if let Err(error) = recorded {
             self.stop(error);

@@ -18,6 +18,19 @@ pub struct Survey {
     pub archived: BTreeSet<Run>,
 }
 
+impl Survey {
+    /// How many runs the source has and the archive has not, and how many known
+    /// runs below the highest archived one are not archived.
+    #[must_use]
+    pub fn open(&self) -> (usize, usize) {
+        let gaps = self.archived.last().map_or(0, |last| {
+            let below = self.known.range(..=*last);
+            below.filter(|run| !self.archived.contains(run)).count()
+        });
+        (self.source.difference(&self.archived).count(), gaps)
+    }
+}
+
 /// The runs that an execution takes, and those that it does not.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Selection {
@@ -194,6 +207,13 @@ mod tests {
             last_attempted_run: Some(Run(attempted)),
             ..State::default()
         }
+    }
+
+    #[test]
+    fn gaps_are_what_is_open_below_the_highest_archived_run() {
+        assert_eq!(survey(&[], &[]).open(), (0, 0));
+        assert_eq!(survey(&[3, 4], &[]).open(), (2, 0));
+        assert_eq!(survey(&[3, 5, 6, 7, 9], &[4, 6]).open(), (4, 2));
     }
 
     #[test]

@@ -2,6 +2,9 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod archiver;
+pub mod certificates;
+pub mod peer;
+pub mod smtp;
 pub mod sshd;
 pub mod tools;
 

@@ -2,10 +2,6 @@
 //! TLS, proxies, redirects, time limits. It knows nothing of UconDB beyond
 //! what it may not take on trust: where a body ends.
 
-use std::error::Error as StdError;
-use std::fs;
-use std::io;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError};
@@ -15,12 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Certificate, Client, Method, Request, Response};
+use reqwest::{Client, Method, Request, Response};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::HttpSettings;
+use crate::tls::{self, Trust, chain, root_cause};
 
 /// The slowest transfer that is waited for, in bytes a second: beyond the
 /// configured time limits a request may take as long as its bytes need at
@@ -95,20 +92,8 @@ impl Transport {
     /// `tls` is false where no connection will be encrypted; then no
     /// certificates are needed.
     pub(super) fn new(settings: &HttpSettings, tls: bool) -> Result<Transport, String> {
-        // Fails only where a provider is installed already, which serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = Client::builder()
-            .user_agent(&settings.user_agent)
-            .connect_timeout(settings.timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            // Every known front end speaks it, and uploads of several workers
-            // then don't share the fate of one connection.
-            .http1_only()
-            .retry(reqwest::retry::never())
-            .pool_idle_timeout(Duration::from_secs(15))
-            .tcp_keepalive(Duration::from_secs(30));
-        if !tls {
-            builder = builder.tls_certs_only([]);
+        let trust = if !tls {
+            Trust::Plain
         } else if !settings.verify_tls {
             static WARNED: Once = Once::new();
             WARNED.call_once(|| {
@@ -117,16 +102,24 @@ impl Transport {
                      read and change what is sent; name the server's CA in ucon_db.ca_file instead"
                 );
             });
-            builder = builder.tls_danger_accept_invalid_certs(true);
-        } else if let Some(file) = &settings.ca_file {
-            builder = builder.tls_certs_merge(certificates(file)?);
-        }
-        let client = builder.build().map_err(|error| {
-            format!(
-                "TLS can't be set up: {}: install the system's CA certificates (package \
-                 ca-certificates) or name the server's CA in ucon_db.ca_file",
-                root_cause(&error)
-            )
+            Trust::Anyone
+        } else {
+            Trust::System {
+                ca_file: settings.ca_file.as_deref(),
+                key: "ucon_db.ca_file",
+            }
+        };
+        let client = tls::client(trust, |builder| {
+            builder
+                .user_agent(&settings.user_agent)
+                .connect_timeout(settings.timeout)
+                .redirect(reqwest::redirect::Policy::none())
+                // Every known front end speaks it, and uploads of several workers
+                // then don't share the fate of one connection.
+                .http1_only()
+                .retry(reqwest::retry::never())
+                .pool_idle_timeout(Duration::from_secs(15))
+                .tcp_keepalive(Duration::from_secs(30))
         })?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -335,50 +328,4 @@ fn announced_size(headers: &HeaderMap) -> Option<u64> {
         .trim()
         .parse()
         .ok()
-}
-
-/// The certificates of a PEM file.
-fn certificates(file: &Path) -> Result<Vec<Certificate>, String> {
-    let pem = fs::read(file)
-        .map_err(|error| format!("ucon_db.ca_file {} can't be read: {error}", file.display()))?;
-    let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| {
-        format!(
-            "ucon_db.ca_file {} is not a PEM file of certificates: {}",
-            file.display(),
-            root_cause(&error)
-        )
-    })?;
-    if certificates.is_empty() {
-        return Err(format!(
-            "ucon_db.ca_file {} holds no certificate: it must be a PEM file with \
-             -----BEGIN CERTIFICATE-----",
-            file.display()
-        ));
-    }
-    Ok(certificates)
-}
-
-/// An error and what caused it. An I/O error made of another error does not
-/// give that one as its source, so it is looked into.
-fn chain<'a>(
-    error: &'a (dyn StdError + 'static),
-) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&error| {
-        let inner = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-            .map(|inner| inner as &(dyn StdError + 'static));
-        inner.or_else(|| error.source())
-    })
-}
-
-/// The innermost cause, which names what happened; the layers around it name
-/// themselves. References to a library's manual are left out.
-fn root_cause(error: &(dyn StdError + 'static)) -> String {
-    let cause = chain(error).last().map(ToString::to_string);
-    let cause = cause.unwrap_or_default();
-    match cause.split_once(": https://docs.") {
-        Some((cause, _)) => cause.to_owned(),
-        None => cause,
-    }
 }
