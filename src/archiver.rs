@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 
+use jiff::Timestamp;
 use log::LevelFilter;
 
 use crate::artdaqdb::filesystem::{self, FilesystemDb};
@@ -13,6 +15,7 @@ use crate::config::Config;
 use crate::critical;
 use crate::durable;
 use crate::error::{Error, Result};
+use crate::history;
 use crate::importer::{self, Importer};
 use crate::lock::LockGuard;
 use crate::logging::rotate::Limits;
@@ -29,6 +32,8 @@ use crate::summary::Summary;
 use crate::ucondb::http::HttpSettings;
 use crate::ucondb::{self, UconDb};
 
+mod reports;
+
 /// The exit code of success.
 const SUCCESS: u8 = 0;
 /// The exit code of a known error, and of an execution in which runs failed.
@@ -40,16 +45,30 @@ const UNEXPECTED: u8 = 2;
 /// line of the log, and gives the exit code.
 #[must_use]
 pub fn execute(command: &CommandLine) -> u8 {
-    if let Mode::Completions(shell) = command.mode {
-        return match cli::write_completions(shell, &mut std::io::stdout()) {
-            Ok(()) => SUCCESS,
-            Err(_) => FAILURE,
-        };
+    let printed = match command.mode {
+        Mode::Completions(shell) => cli::write_completions(shell, &mut std::io::stdout()),
+        Mode::ManPage => cli::write_man_page(&mut std::io::stdout()),
+        Mode::Check => return look(command, None, || reports::check(&command.config)),
+        _ => Ok(()),
+    };
+    if matches!(command.mode, Mode::Completions(_) | Mode::ManPage) {
+        return printed.map_or(FAILURE, |()| SUCCESS);
     }
     let config = match Config::load(&command.config) {
         Ok(config) => config,
         Err(error) => return complain(&error),
     };
+    match command.mode {
+        // Its own lines are not what an operator wants to see as the last of the log.
+        Mode::Dashboard => return look(command, None, || reports::dashboard(&config)),
+        Mode::ReportStatus { compare } => {
+            return look(command, Some(&config), || {
+                reports::status(command, &config, compare)
+            });
+        }
+        _ => {}
+    }
+    let start = Timestamp::now();
     let shutdown = Shutdown::default();
     if let Err(error) = start_logging(command, &config).and_then(|()| shutdown.listen_to_signals())
     {
@@ -72,6 +91,10 @@ pub fn execute(command: &CommandLine) -> u8 {
     }
 
     let result = catch_unwind(AssertUnwindSafe(|| run(command, &config, &shutdown)));
+    let mut execution = history::Execution::ending_now(start, mode_name(command), SUCCESS);
+    if let Ok(result) = &result {
+        note(&mut execution, result);
+    }
     let code = match result {
         Ok(Ok(summary)) => {
             summary.log(&command_to_repeat(command));
@@ -98,8 +121,12 @@ pub fn execute(command: &CommandLine) -> u8 {
     };
     if let (Some(reason), SUCCESS | FAILURE) = (shutdown.reason(), code) {
         shutdown::completed(&reason);
+        execution.exit_code = shutdown::EXIT_INTERRUPTED;
+        keep(command, &config, &execution);
         return shutdown::EXIT_INTERRUPTED;
     }
+    execution.exit_code = code;
+    keep(command, &config, &execution);
     log::info!("{RULE}");
     match code {
         SUCCESS => log::info!("✓ EXECUTION COMPLETED SUCCESSFULLY"),
@@ -107,6 +134,70 @@ pub fn execute(command: &CommandLine) -> u8 {
     }
     log::info!("{RULE}");
     code
+}
+
+/// Runs a mode that only looks, and gives the exit code. Its log goes to stderr
+/// and, if a configuration is given, to the log file. A signal ends it as it
+/// ends any program.
+fn look(
+    command: &CommandLine,
+    config: Option<&Config>,
+    report: impl FnOnce() -> Result<bool>,
+) -> u8 {
+    let started = match config {
+        Some(config) => start_logging(command, config),
+        None => start_log(command, LevelFilter::Warn, None),
+    };
+    if let Err(error) = started {
+        return complain(&error);
+    }
+    for warning in config.iter().flat_map(|config| &config.warnings) {
+        log::warn!("{warning}");
+    }
+    match catch_unwind(AssertUnwindSafe(report)) {
+        Ok(Ok(true)) => SUCCESS,
+        Ok(Ok(false)) => FAILURE,
+        Ok(Err(error)) => {
+            log::error!("{}: {error}", error.class());
+            FAILURE
+        }
+        Err(_) => {
+            critical!("UNEXPECTED ERROR SUMMARY: the archiver panicked; see stderr");
+            UNEXPECTED
+        }
+    }
+}
+
+/// Puts what an execution did into its line of the history.
+fn note(execution: &mut history::Execution, result: &Result<Summary>) {
+    match result {
+        Ok(summary) => {
+            for (words, report) in summary.stages() {
+                let counts = Some(history::Counts::of(report));
+                if words.verb == importer::WORDS.verb {
+                    execution.import = counts;
+                } else {
+                    execution.migrate = counts;
+                }
+            }
+        }
+        Err(error) => execution.error = Some(history::reason(&error.to_string())),
+    }
+}
+
+/// Adds an execution to the history. Nothing depends on it, so a failure is a warning.
+fn keep(command: &CommandLine, config: &Config, execution: &history::Execution) {
+    let is_no_execution = matches!(
+        command.mode,
+        Mode::RebuildIndex | Mode::Verify | Mode::Extract(_)
+    );
+    if command.dry_run || is_no_execution {
+        return;
+    }
+    let path = config.app.work_dir.join(history::FILE);
+    if let Err(error) = history::append(&path, execution) {
+        log::warn!("This execution is missing from the history: {error}");
+    }
 }
 
 /// Says what is wrong before there is a log.
@@ -123,13 +214,17 @@ fn complain(error: &Error) -> u8 {
 
 fn start_logging(command: &CommandLine, config: &Config) -> Result<()> {
     durable::create_directory(&config.app.work_dir, 0o750)?;
+    start_log(command, config.app.log_level, config.app.log_file.clone())
+}
+
+fn start_log(command: &CommandLine, level: LevelFilter, file: Option<PathBuf>) -> Result<()> {
     logging::start(logging::Options {
         level: match command.verbose {
             true => LevelFilter::Debug,
-            false => config.app.log_level,
+            false => level,
         },
         quiet: command.quiet,
-        file: config.app.log_file.clone(),
+        file,
         limits: Limits::default(),
     })
 }
@@ -140,7 +235,7 @@ fn start_logging(command: &CommandLine, config: &Config) -> Result<()> {
 /// What kept the execution from starting its work. What went wrong with single
 /// runs or within a stage is logged, and in the summary.
 fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Summary> {
-    refuse_what_is_not_built(command, config)?;
+    refuse_what_is_not_built(command)?;
     let generate = generated(config)?;
     // What writes nothing can go beside an execution that does.
     let mut lock = None;
@@ -157,7 +252,7 @@ fn run(command: &CommandLine, config: &Config, shutdown: &Shutdown) -> Result<Su
         config,
         shutdown,
         generate,
-        artdaqdb: artdaqdb::open(&config.artdaq_db.database_uri)?,
+        artdaqdb: open_artdaqdb(config)?,
     };
     let mut summary = Summary::default();
     let none = BTreeSet::new();
@@ -222,19 +317,19 @@ fn mode_name(command: &CommandLine) -> String {
 }
 
 /// What this version can't do is an error before anything is done.
-fn refuse_what_is_not_built(command: &CommandLine, config: &Config) -> Result<()> {
+fn refuse_what_is_not_built(command: &CommandLine) -> Result<()> {
     let flag = match command.mode {
-        Mode::ReportStatus { .. } => "--report-status",
-        Mode::Check => "--check",
         Mode::Verify => "--verify",
         Mode::Extract(_) => "--extract",
-        Mode::Dashboard => "--dashboard",
-        _ if config.artdaq_db.use_tools => "artdaq_db.use_tools: true",
         _ => return Ok(()),
     };
-    Err(Error::Usage(format!(
-        "{flag} is not available in this version yet; nothing was done"
-    )))
+    Err(not_built(flag))
+}
+
+fn not_built(what: &str) -> Error {
+    Error::Usage(format!(
+        "{what} is not available in this version yet; nothing was done"
+    ))
 }
 
 /// The files that `fhiclize_generate` names.
@@ -374,34 +469,53 @@ impl Execution<'_> {
     }
 
     fn ucondb(&self) -> Result<Box<dyn UconDb>> {
-        let ucon = &self.config.ucon_db;
-        ucondb::open(HttpSettings {
-            timeout: ucon.timeout_seconds,
-            ca_file: ucon.ca_file.clone(),
-            verify_tls: ucon.verify_tls,
-            ..HttpSettings::new(
-                &ucon.server_url,
-                &ucon.folder_name,
-                &ucon.object_name,
-                &ucon.writer_user,
-                ucon.writer_password.clone(),
-            )
-        })
+        open_ucondb(self.config)
     }
 
     fn import_store(&self) -> StateStore {
-        let app = &self.config.app;
-        StateStore::new(
-            app.import_state_file.clone(),
-            app.import_failure_log.clone(),
-        )
+        import_store(self.config)
     }
 
     fn migrate_store(&self) -> StateStore {
-        let app = &self.config.app;
-        StateStore::new(
-            app.migrate_state_file.clone(),
-            app.migrate_failure_log.clone(),
-        )
+        migrate_store(self.config)
     }
+}
+
+fn open_artdaqdb(config: &Config) -> Result<Box<dyn ArtdaqDb>> {
+    match config.artdaq_db.use_tools {
+        true => Err(not_built("artdaq_db.use_tools: true")),
+        false => artdaqdb::open(&config.artdaq_db.database_uri),
+    }
+}
+
+fn open_ucondb(config: &Config) -> Result<Box<dyn UconDb>> {
+    let ucon = &config.ucon_db;
+    ucondb::open(HttpSettings {
+        timeout: ucon.timeout_seconds,
+        ca_file: ucon.ca_file.clone(),
+        verify_tls: ucon.verify_tls,
+        ..HttpSettings::new(
+            &ucon.server_url,
+            &ucon.folder_name,
+            &ucon.object_name,
+            &ucon.writer_user,
+            ucon.writer_password.clone(),
+        )
+    })
+}
+
+fn import_store(config: &Config) -> StateStore {
+    let app = &config.app;
+    StateStore::new(
+        app.import_state_file.clone(),
+        app.import_failure_log.clone(),
+    )
+}
+
+fn migrate_store(config: &Config) -> StateStore {
+    let app = &config.app;
+    StateStore::new(
+        app.migrate_state_file.clone(),
+        app.migrate_failure_log.clone(),
+    )
 }

@@ -59,6 +59,13 @@ impl Summary {
             .collect()
     }
 
+    /// Each stage with what it did, or why it could not begin.
+    pub fn stages(&self) -> impl Iterator<Item = (&'static Words, Result<&Report, &str>)> {
+        self.stages
+            .iter()
+            .map(|stage| (stage.words, stage.result.as_ref().map_err(String::as_str)))
+    }
+
     /// Whether every stage did all it set out to do.
     #[must_use]
     pub fn is_success(&self) -> bool {

@@ -44,6 +44,7 @@ pub(super) fn read(file: &Path, expanded: &Expanded) -> Result<Config> {
         reporting: reader.reporting(),
         carbon: carbon(reader.section("carbon")),
         warnings: Vec::new(),
+        unknown_keys: Vec::new(),
         notes: expanded.notes.clone(),
     };
     let mut top = Section::new(
@@ -55,14 +56,22 @@ pub(super) fn read(file: &Path, expanded: &Expanded) -> Result<Config> {
     top.also(&SECTIONS);
     top.finish();
 
-    let Findings { problems, warnings } = reader.findings;
+    let Findings {
+        problems,
+        warnings,
+        unknown_keys,
+    } = reader.findings;
     match as_error(file, problems) {
         Some(error) => Err(error),
         None => {
-            config.warnings = warnings
-                .into_iter()
-                .map(|warning| format!("{}: {warning}", file.display()))
-                .collect();
+            let with_file = |warnings: Vec<String>| {
+                warnings
+                    .into_iter()
+                    .map(|warning| format!("{}: {warning}", file.display()))
+                    .collect()
+            };
+            config.warnings = with_file(warnings);
+            config.unknown_keys = with_file(unknown_keys);
             Ok(config)
         }
     }
