@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
 
 use crate::config::App;
-use crate::disk::{self, Usage};
+use crate::disk::{Level, Usage};
 use crate::error::Error;
 use crate::history::{self, Counts, Execution};
 use crate::lock::observe::{Seen, observe};
@@ -76,10 +76,10 @@ pub fn render(app: &App, import: &StateStore, migrate: &StateStore) -> Dashboard
 
     page.section("DISK USAGE");
     let usage = Usage::of(&app.work_dir).map(|usage| {
-        let warning = match usage.least_percent() {
-            ..disk::CRITICAL => "  IMMEDIATE CLEANUP REQUIRED",
-            ..disk::LOW => "  plan a cleanup",
-            _ => "",
+        let warning = match usage.level() {
+            Level::Critical => "  IMMEDIATE CLEANUP REQUIRED",
+            Level::Low => "  plan a cleanup",
+            Level::Enough => "",
         };
         format!("{usage} ({}){warning}", app.work_dir.display())
     });

@@ -10,6 +10,17 @@ pub const LOW: u64 = 20;
 /// Below this many percent free it cleans up at once.
 pub const CRITICAL: u64 = 10;
 
+/// What the operations manual makes of the free space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Nothing to do.
+    Enough,
+    /// Less than [`LOW`].
+    Low,
+    /// Less than [`CRITICAL`].
+    Critical,
+}
+
 /// What is used of a file system, as `df` counts it: what only root may use is
 /// neither used nor free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +56,18 @@ impl Usage {
         percent(self.free, self.used)
     }
 
-    /// The percentage that matters: of bytes or of files, the lesser.
+    /// What the manual makes of it: of bytes or of files, the lesser.
     #[must_use]
-    pub fn least_percent(&self) -> u64 {
+    pub fn level(&self) -> Level {
         let bytes = self.free_percent();
-        self.free_files.map_or(bytes, |files| files.min(bytes))
+        let least = self.free_files.map_or(bytes, |files| files.min(bytes));
+        if least < CRITICAL {
+            Level::Critical
+        } else if least < LOW {
+            Level::Low
+        } else {
+            Level::Enough
+        }
     }
 }
 
@@ -108,7 +126,20 @@ mod tests {
             free: 10 << 30,
             free_files: Some(3),
         };
-        assert_eq!((usage.free_percent(), usage.least_percent()), (10, 3));
+        assert_eq!((usage.free_percent(), usage.level()), (10, Level::Critical));
+        for (free, level) in [
+            (9, Level::Critical),
+            (10, Level::Low),
+            (19, Level::Low),
+            (20, Level::Enough),
+        ] {
+            let usage = Usage {
+                used: 100 - free,
+                free,
+                free_files: None,
+            };
+            assert_eq!(usage.level(), level, "{free}");
+        }
         assert_eq!(
             usage.to_string(),
             "10% free: 10.0 GiB of 100.0 GiB, but only 3% of its inodes (number of files)"

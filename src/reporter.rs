@@ -211,6 +211,16 @@ impl Status {
         Some(runs.union(self.ucondb.known()?).gaps())
     }
 
+    /// The lowest and the highest run of all sources that were reached.
+    #[must_use]
+    pub fn range(&self) -> Option<(Run, Run)> {
+        let sources = self.sources();
+        let known = || sources.iter().filter_map(|(source, _)| source.known());
+        let first = known().filter_map(RunSet::first).min()?;
+        let last = known().filter_map(RunSet::last).max()?;
+        Some((first, last))
+    }
+
     /// The import stage's state against the sources, if all is known.
     #[must_use]
     pub fn import_comparison(&self) -> Option<Comparison> {

@@ -129,7 +129,20 @@ impl RunSet {
     /// The runs of either set.
     #[must_use]
     pub fn union(&self, other: &RunSet) -> RunSet {
-        RunSet::from_ranges([self.ranges.as_slice(), &other.ranges].concat())
+        let (mut one, mut two) = (self.ranges.as_slice(), other.ranges.as_slice());
+        let mut both = Vec::with_capacity(one.len() + two.len());
+        while let ([first, rest_of_one @ ..], [second, rest_of_two @ ..]) = (one, two) {
+            if first <= second {
+                both.push(*first);
+                one = rest_of_one;
+            } else {
+                both.push(*second);
+                two = rest_of_two;
+            }
+        }
+        both.extend_from_slice(one);
+        both.extend_from_slice(two);
+        RunSet::from_ranges(both)
     }
 
     /// The runs of this set that the other one lacks. Like [`union`](Self::union)

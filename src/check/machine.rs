@@ -13,7 +13,7 @@ use super::Sheet;
 use super::files::existing_above;
 use crate::artdaqdb::filesystem::{self, FilesystemDb};
 use crate::config::Config;
-use crate::disk::{self, Usage};
+use crate::disk::{self, Level, Usage};
 use crate::lock::observe::{Seen, observe};
 
 /// No clock that is right shows less: this program did not exist.
@@ -63,16 +63,16 @@ pub(super) fn disk_space(config: &Config, sheet: &mut Sheet<'_>) {
         let name = format!("Disk space ({}) in {}", what.join(", "), path.display());
         match Usage::of(&path) {
             Err(error) => sheet.fail(format!("{name}: {error}")),
-            Ok(usage) => match usage.least_percent() {
-                ..disk::CRITICAL => sheet.fail(format!(
+            Ok(usage) => match usage.level() {
+                Level::Critical => sheet.fail(format!(
                     "{name}: {usage}; below {}%: free space there at once",
                     disk::CRITICAL
                 )),
-                ..disk::LOW => sheet.doubt(format!(
+                Level::Low => sheet.doubt(format!(
                     "{name}: {usage}; below {}%: plan a cleanup or more space",
                     disk::LOW
                 )),
-                _ => sheet.good(format!("{name}: {usage}")),
+                Level::Enough => sheet.good(format!("{name}: {usage}")),
             },
         }
     }

@@ -5,7 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::strip::{self, Class, Classes};
 use super::text::{listed_up_to, run_or_none};
-use super::{Comparison, Kind, Memory, Source, Status};
+use super::{Comparison, Kind, Memory, Recommendation, Source, Status};
 use crate::history::Execution;
 use crate::run::Run;
 use crate::run_set::RunSet;
@@ -22,6 +22,7 @@ const HEIGHT: f64 = 100.0;
 /// The page.
 #[must_use]
 pub fn render(status: &Status) -> String {
+    let recommendations = status.recommendations();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -37,9 +38,9 @@ pub fn render(status: &Status) -> String {
                 main {
                     h1 { "Run Record Archiver" }
                     p.soft { "As of " (status.generated.strftime("%A, %d %B %Y, %H:%M:%S %Z")) }
-                    (verdict(status))
+                    (verdict(status, &recommendations))
                     (coverage(status))
-                    (advice(status))
+                    (advice(&recommendations))
                     (executions(&status.executions))
                     (details(status))
                     @if status.compare { (states(status)) }
@@ -52,9 +53,12 @@ pub fn render(status: &Status) -> String {
 }
 
 /// The report in one sentence.
-fn verdict(status: &Status) -> Markup {
-    let count = |runs: Option<RunSet>| runs.map_or(0, |runs| runs.len());
-    let (import, migrate) = (count(status.to_import()), count(status.to_migrate()));
+fn verdict(status: &Status, recommendations: &[Recommendation]) -> Markup {
+    let count = |kind: Kind| {
+        let found = recommendations.iter().find(|found| found.kind == kind);
+        found.map_or(0, |found| found.runs.len())
+    };
+    let (import, migrate) = (count(Kind::RunImporter), count(Kind::RunMigrator));
     let failed = status.import.failed().len() + status.migrate.failed().len();
     let unreached: Vec<&str> = status
         .sources()
@@ -88,17 +92,12 @@ fn verdict(status: &Status) -> Markup {
 }
 
 fn coverage(status: &Status) -> Markup {
-    let all = status
-        .sources()
-        .iter()
-        .filter_map(|(source, _)| source.known())
-        .fold(RunSet::default(), |all, runs| all.union(runs));
+    let range = status.range();
     let titles = [
         ("Filesystem", "source", filesystem_classes(status)),
         ("artdaqDB", "intermediate storage", artdaqdb_classes(status)),
         ("UconDB", "long-term storage", ucondb_classes(status)),
     ];
-    let range = all.first().zip(all.last());
     html! {
         section {
             h2 { "Coverage" }
@@ -154,12 +153,7 @@ fn ucondb_classes(status: &Status) -> Option<Classes> {
 
 /// Each number of the range in one class.
 fn complete(status: &Status, own: RunSet, failed: RunSet, before: RunSet) -> Classes {
-    let all = status
-        .sources()
-        .iter()
-        .filter_map(|(source, _)| source.known())
-        .fold(RunSet::default(), |all, runs| all.union(runs));
-    let range = all.first().zip(all.last());
+    let range = status.range();
     let range = range.map_or_else(RunSet::default, |(first, last)| {
         RunSet::all_of(first..=last)
     });
@@ -214,8 +208,7 @@ fn counted(counts: [u64; 4]) -> String {
     parts.join(", ")
 }
 
-fn advice(status: &Status) -> Markup {
-    let recommendations = status.recommendations();
+fn advice(recommendations: &[Recommendation]) -> Markup {
     html! {
         section {
             h2 { "What to do" }
@@ -223,7 +216,7 @@ fn advice(status: &Status) -> Markup {
                 p.good { "Nothing: every run on filesystem is in artdaqDB and in UconDB." }
             } @else {
                 ol {
-                    @for recommendation in &recommendations {
+                    @for recommendation in recommendations {
                         @let urgent = recommendation.kind == Kind::Unreachable;
                         li.bad[urgent] { (recommendation.text) }
                     }
@@ -483,7 +476,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push('\u{202f}');
         }
         text.push(digit);

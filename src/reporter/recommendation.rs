@@ -60,24 +60,25 @@ impl Status {
                 text: format!("WARNING: {problem}"),
             });
         }
-        list.add(Kind::RunImporter, self.to_import(), |count, runs| {
+        let (to_import, to_migrate) = (self.to_import(), self.to_migrate());
+        list.add(Kind::RunImporter, to_import.clone(), |count, runs| {
             format!("Run IMPORTER: {count} run(s) on filesystem not in artdaqDB (range: {runs})")
         });
-        list.add(Kind::RunMigrator, self.to_migrate(), |count, runs| {
+        list.add(Kind::RunMigrator, to_migrate.clone(), |count, runs| {
             format!("Run MIGRATOR: {count} run(s) in artdaqDB not in UconDB (range: {runs})")
         });
-        let still = |memory: &Memory, waiting: Option<RunSet>| {
+        let still = |memory: &Memory, waiting: Option<&RunSet>| {
             let failed = memory.failures.as_ref().ok()?;
-            Some(failed.intersection(&waiting?))
+            Some(failed.intersection(waiting?))
         };
-        let failed_imports = still(&self.import, self.to_import());
+        let failed_imports = still(&self.import, to_import.as_ref());
         list.add(Kind::RetryImport, failed_imports, |count, runs| {
             format!(
                 "Run IMPORTER with --retry-failed-import: {count} of them are in its failure log \
                  (range: {runs})"
             )
         });
-        let failed_migrations = still(&self.migrate, self.to_migrate());
+        let failed_migrations = still(&self.migrate, to_migrate.as_ref());
         list.add(Kind::RetryMigrate, failed_migrations, |count, runs| {
             format!(
                 "Run MIGRATOR with --retry-failed-migrate: {count} of them are in its failure log \

@@ -79,15 +79,16 @@ pub fn columns(classes: &Classes, first: Run, last: Run) -> Vec<Column> {
     let column_of = |run: u64| u128::from(run - first.0) * number / span;
     let begin_of = |column: u128| (column * span).div_ceil(number);
 
-    #[expect(clippy::cast_possible_truncation, reason = "at most COLUMNS")]
     let mut counts = vec![[0_u64; 4]; number as usize];
     for (class, runs) in classes.iter().enumerate() {
-        for range in runs.intersection(&RunSet::all_of(first..=last)).ranges() {
-            let (from, to) = (range.start().0, range.end().0);
+        for range in runs.ranges() {
+            let (from, to) = (range.start().0.max(first.0), range.end().0.min(last.0));
+            if from > to {
+                continue;
+            }
             for column in column_of(from)..=column_of(to) {
                 let begin = u128::from(from - first.0).max(begin_of(column));
                 let end = u128::from(to - first.0).min(begin_of(column + 1) - 1);
-                #[expect(clippy::cast_possible_truncation, reason = "within the strip")]
                 let (column, many) = (column as usize, (end - begin + 1) as u64);
                 counts[column][class] += many;
             }
