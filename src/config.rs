@@ -64,6 +64,8 @@ pub struct Config {
     /// What is doubtful but does not prevent the work: unknown keys, with the
     /// nearest known name. One line each, with the file.
     pub warnings: Vec<String>,
+    /// Those of the warnings that are about unknown keys: errors to `--check`.
+    pub unknown_keys: Vec<String>,
     /// Where each `${...}` got its value from, never the value: for the debug log.
     pub notes: Vec<String>,
 }

@@ -53,6 +53,7 @@ pub(super) fn read(file: &Path, expanded: &Expanded, credentials: Option<&Path>)
         carbon: carbon(reader.section("carbon")),
         metrics: metrics(reader.section("metrics")),
         warnings: Vec::new(),
+        unknown_keys: Vec::new(),
         notes: expanded.notes.clone(),
     };
     let mut top = Section::new(
@@ -64,14 +65,22 @@ pub(super) fn read(file: &Path, expanded: &Expanded, credentials: Option<&Path>)
     top.also(&SECTIONS);
     top.finish();
 
-    let Findings { problems, warnings } = reader.findings;
+    let Findings {
+        problems,
+        warnings,
+        unknown_keys,
+    } = reader.findings;
     match as_error(file, problems) {
         Some(error) => Err(error),
         None => {
-            config.warnings = warnings
-                .into_iter()
-                .map(|warning| format!("{}: {warning}", file.display()))
-                .collect();
+            let with_file = |warnings: Vec<String>| {
+                warnings
+                    .into_iter()
+                    .map(|warning| format!("{}: {warning}", file.display()))
+                    .collect()
+            };
+            config.warnings = with_file(warnings);
+            config.unknown_keys = with_file(unknown_keys);
             Ok(config)
         }
     }
