@@ -10,7 +10,7 @@ use log::LevelFilter;
 use crate::artdaqdb::filesystem::{self, FilesystemDb};
 use crate::artdaqdb::{self, ArtdaqDb};
 use crate::cli::{self, CommandLine, Mode};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::critical;
 use crate::durable;
 use crate::error::{Error, Result};
@@ -29,7 +29,7 @@ use crate::shutdown::{self, Shutdown};
 use crate::stage::{self, Fuzz, Report, Settings, Stage};
 use crate::state::StateStore;
 use crate::summary::Summary;
-use crate::ucondb::http::HttpSettings;
+use crate::ucondb::http::{HttpSettings, ListingCache};
 use crate::ucondb::{self, UconDb};
 use crate::verify;
 
@@ -284,22 +284,6 @@ fn command_to_repeat(command: &CommandLine) -> String {
     format!("./run_archiver.sh {}", command.config.display())
 }
 
-/// The UconDB of the configuration, with this folder.
-fn open_ucondb(ucon: &config::UconDb, folder: &str) -> Result<Box<dyn UconDb>> {
-    ucondb::open(HttpSettings {
-        timeout: ucon.timeout_seconds,
-        ca_file: ucon.ca_file.clone(),
-        verify_tls: ucon.verify_tls,
-        ..HttpSettings::new(
-            &ucon.server_url,
-            folder,
-            &ucon.object_name,
-            &ucon.writer_user,
-            ucon.writer_password.clone(),
-        )
-    })
-}
-
 /// Makes new indexes of a FilesystemDB, after asking.
 fn rebuild_index(uri: &str, yes: bool) -> Result<()> {
     if !uri.starts_with(filesystem::SCHEME) {
@@ -448,10 +432,48 @@ impl Execution<'_> {
         let pending = ucon
             .pending_folder
             .as_deref()
-            .map(|folder| open_ucondb(ucon, folder));
+            .map(|folder| self.open_ucondb(folder));
         Ok(Folders {
-            finished: open_ucondb(ucon, &ucon.folder_name)?,
+            finished: self.open_ucondb(&ucon.folder_name)?,
             pending: pending.transpose()?,
+        })
+    }
+
+    /// The UconDB of the configuration, with this folder.
+    fn open_ucondb(&self, folder: &str) -> Result<Box<dyn UconDb>> {
+        let ucon = &self.config.ucon_db;
+        ucondb::open(HttpSettings {
+            timeout: ucon.timeout_seconds,
+            ca_file: ucon.ca_file.clone(),
+            verify_tls: ucon.verify_tls,
+            shutdown: self.shutdown.clone(),
+            listing: self.listing_cache(folder),
+            ..HttpSettings::new(
+                &ucon.server_url,
+                folder,
+                &ucon.object_name,
+                &ucon.writer_user,
+                ucon.writer_password.clone(),
+            )
+        })
+    }
+
+    /// Where the listing of a folder is kept. Only incremental archiving goes by
+    /// it: whoever asks for more wants to know what the server has.
+    fn listing_cache(&self, folder: &str) -> Option<ListingCache> {
+        let command = self.command;
+        let is_archiving = matches!(command.mode, Mode::Pipeline | Mode::MigrateOnly);
+        if command.dry_run || matches!(command.mode, Mode::Extract(_)) {
+            // It holds no lock, and writes nothing.
+            return None;
+        }
+        Some(ListingCache {
+            file: self
+                .config
+                .app
+                .work_dir
+                .join(format!("ucondb_listing_{folder}.json")),
+            trusted: is_archiving && command.incremental && command.runs.is_none(),
         })
     }
 

@@ -7,6 +7,7 @@
 mod address;
 mod answers;
 mod auth;
+mod cache;
 mod listing;
 mod retry;
 mod transport;
@@ -16,22 +17,25 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use secrecy::SecretString;
 use url::Url;
 
 use self::address::Address;
 use self::answers::{Failure, Missing};
 use self::auth::Authenticator;
-use self::listing::NotAListing;
+use self::cache::Kept;
+pub use self::cache::ListingCache;
+use self::listing::{Listing, NotAListing};
 pub use self::retry::RetryPolicy;
 use self::transport::{Answer, Call, Transport};
 use self::upload::Probe;
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
+use crate::shutdown::Shutdown;
 use crate::ucondb::{MAX_BLOB, Override, UconDb, Upload, Version};
 
 /// The longest answer that is metadata, names or an error page, in bytes.
@@ -65,6 +69,10 @@ pub struct HttpSettings {
     pub user_agent: String,
     /// How a failed request is tried again.
     pub retry: RetryPolicy,
+    /// What ends the pauses between attempts.
+    pub shutdown: Shutdown,
+    /// Where the listing is kept for later executions, if at all.
+    pub listing: Option<ListingCache>,
 }
 
 impl HttpSettings {
@@ -87,6 +95,8 @@ impl HttpSettings {
             verify_tls: true,
             user_agent: concat!("run_record_archiver/", env!("CARGO_PKG_VERSION")).to_owned(),
             retry: RetryPolicy::default(),
+            shutdown: Shutdown::default(),
+            listing: None,
         }
     }
 }
@@ -97,6 +107,8 @@ pub struct HttpUconDb {
     transport: Transport,
     auth: Authenticator,
     retry: RetryPolicy,
+    shutdown: Shutdown,
+    cache: Option<ListingCache>,
     /// A run that has a version: an upload under its key is refused, so it
     /// can be asked for a challenge without a risk.
     known_run: Mutex<Option<Run>>,
@@ -129,11 +141,15 @@ impl HttpUconDb {
             transport,
             auth: Authenticator::new(settings.user, settings.password),
             retry: settings.retry,
+            shutdown: settings.shutdown,
+            cache: settings.listing,
             known_run: Mutex::new(None),
         })
     }
 
     /// Makes `attempt` until it succeeds, fails for good, or has had its chances.
+    /// A shutdown ends the pauses; the failure is then that, and says nothing
+    /// of what was attempted.
     fn persist<T>(&self, mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
         let mut made = 1;
         loop {
@@ -146,7 +162,9 @@ impl HttpUconDb {
                         pause.as_secs_f64(),
                         self.retry.attempts
                     );
-                    thread::sleep(pause);
+                    if self.shutdown.wait(pause) {
+                        self.shutdown.check().map_err(Failure::Final)?;
+                    }
                 }
                 result => return result,
             }
@@ -176,23 +194,96 @@ impl HttpUconDb {
             .map_err(|fault| self.fault(subject, fault))
     }
 
-    fn list(&self) -> Result<BTreeSet<Run>, Failure> {
-        let subject = "listing the versions";
-        let answer = self.get(subject, self.address.versions(), LONGEST_LISTING)?;
+    /// Lists the versions at a URL; none where the object does not exist.
+    fn list(&self, subject: &str, url: Url) -> Result<Option<Listing>, Failure> {
+        let answer = self.get(subject, url, LONGEST_LISTING)?;
         match answer.status {
-            200 => listing::runs(&answer.body).map_err(|problem| match problem {
-                NotAListing::CutShort => self.again(format!(
-                    "{subject}: the listing is cut short after {} bytes{}",
-                    answer.body.len(),
-                    cause(&answer)
-                )),
-                NotAListing::Other(why) => self.no_ucondb(
-                    subject,
-                    format!("answers what is no listing of versions ({why})"),
-                ),
-            }),
-            404 if self.missing(&answer) == Some(Missing::Object) => Ok(BTreeSet::new()),
+            200 => listing::versions(&answer.body)
+                .map(Some)
+                .map_err(|problem| match problem {
+                    NotAListing::CutShort => self.again(format!(
+                        "{subject}: the listing is cut short after {} bytes{}",
+                        answer.body.len(),
+                        cause(&answer)
+                    )),
+                    NotAListing::Other(why) => self.no_ucondb(
+                        subject,
+                        format!("answers what is no listing of versions ({why})"),
+                    ),
+                }),
+            404 if self.missing(&answer) == Some(Missing::Object) => Ok(None),
             _ => Err(self.refused(subject, &answer)),
+        }
+    }
+
+    /// The runs by a full listing, which is kept.
+    fn list_all(&self) -> Result<BTreeSet<Run>, Failure> {
+        let (subject, start) = ("listing the versions", Timestamp::now());
+        let listing = self.persist(|| self.list(subject, self.address.versions()))?;
+        let listing = listing.unwrap_or_default();
+        let Some(cache) = &self.cache else {
+            return Ok(listing.runs);
+        };
+        let kept = Kept::new(listing, start);
+        self.keep(cache, &kept);
+        Ok(kept.into_runs())
+    }
+
+    /// The runs by the listing that was kept and what was recorded since. None
+    /// if that can't be had or trusted: then a full listing has to tell.
+    fn list_since(&self, cache: &ListingCache) -> Result<Option<BTreeSet<Run>>, Failure> {
+        let file = cache.file.display();
+        let unused = |why: &str| {
+            log::debug!("{file} is not used, and all versions are listed: {why}");
+            Ok(None)
+        };
+        let mut kept = match Kept::read(&cache.file, &self.address.location, Timestamp::now()) {
+            Ok(kept) => kept,
+            Err(why) => return unused(&why),
+        };
+        let subject = "listing the versions since the last execution";
+        let url = self.address.versions_since(&kept.since());
+        let since = match self.persist(|| self.list(subject, url.clone())) {
+            Ok(Some(since)) => since,
+            Ok(None) => return unused("the object does not exist"),
+            Err(Failure::Final(error @ Error::Interrupted(_))) => {
+                return Err(Failure::Final(error));
+            }
+            Err(Failure::Again { error, after }) if error.kind() == ErrorKind::Unreachable => {
+                return Err(Failure::Again { error, after });
+            }
+            // The full listing may do better, or its error says more.
+            Err(Failure::Final(error) | Failure::Again { error, .. }) => {
+                return unused(&error.to_string());
+            }
+        };
+        let count = since.versions.len();
+        match kept.update(since) {
+            Ok(is_new) => {
+                log::debug!(
+                    "{} runs are those of {file} and of {count} versions listed since",
+                    kept.runs().len()
+                );
+                if is_new {
+                    self.keep(cache, &kept);
+                }
+                Ok(Some(kept.into_runs()))
+            }
+            Err(missing) => {
+                log::warn!(
+                    "{}: {missing} versions of the last listing are not there any more: was it \
+                     restored from a backup? All versions are listed again",
+                    self.address.location
+                );
+                Ok(None)
+            }
+        }
+    }
+
+    /// Keeps a listing. It is a hint, so that its loss is none.
+    fn keep(&self, cache: &ListingCache, kept: &Kept) {
+        if let Err(problem) = kept.write(&cache.file, &self.address.location) {
+            log::warn!("The listing is not kept for the next execution: {problem}");
         }
     }
 
@@ -315,7 +406,11 @@ impl UconDb for HttpUconDb {
     }
 
     fn runs(&self) -> Result<BTreeSet<Run>> {
-        let runs = self.persist(|| self.list())?;
+        let trusted = self.cache.as_ref().filter(|cache| cache.trusted);
+        let runs = match trusted.map(|cache| self.list_since(cache)).transpose()? {
+            Some(Some(runs)) => runs,
+            _ => self.list_all()?,
+        };
         if let Some(&run) = runs.last() {
             self.note(run);
         }

@@ -200,9 +200,10 @@ impl HttpUconDb {
         if answer.status != 200 {
             return Err(self.refused(subject, answer));
         }
-        // An answer without the metadata, or one cut short, says nothing of
-        // what was stored.
-        let stored = match listing::version(&answer.body) {
+        // An answer without the metadata, cut short or changed on the way says
+        // nothing of what was stored.
+        let said = listing::version(&answer.body).filter(|said| *said == sent);
+        let stored = match said {
             Some(stored) => stored,
             None => self.look_up(run)?.ok_or_else(|| {
                 self.no_ucondb(
