@@ -165,14 +165,21 @@ impl HttpUconDb {
                     limit: SHORT,
                 })
                 .map_err(|fault| self.fault(subject, fault))?;
-            if answer.status != 401 || challenges == CHALLENGES {
+            if answer.status != 401 {
+                return Ok((answer, credentials));
+            }
+            if challenges == CHALLENGES {
+                self.auth.forget();
                 return Ok((answer, credentials));
             }
             let verdict = self
                 .auth
                 .refused(&credentials, fresh, &answer.headers, "POST", url);
             match verdict.map_err(no_answer)? {
-                Verdict::Refused => return Ok((answer, credentials)),
+                Verdict::Refused => {
+                    self.auth.forget();
+                    return Ok((answer, credentials));
+                }
                 Verdict::Again(answered) => credentials = answered,
             }
             learning.take();
