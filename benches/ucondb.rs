@@ -194,10 +194,6 @@ fn memory_apart() -> Outcome<bool> {
             tls,
             ..Options::default()
         });
-        print!(
-            "{WORKERS} workers with {} MB each, TLS {tls:?}: ",
-            LARGE / 1_000_000
-        );
         let status = Command::new(std::env::current_exe()?)
             .args([MEMORY, &server.url()])
             .status()?;
@@ -223,7 +219,9 @@ fn memory(url: &str) -> Outcome<bool> {
     let blobs = peak as f64 / LARGE as f64 / WORKERS as f64;
     let kept = blobs <= MOST_BLOBS;
     println!(
-        "{:.0} MB at most, {blobs:.2} blobs for each worker{}",
+        "{WORKERS} workers with {} MB each to {}: {:.0} MB at most, {blobs:.2} blobs for each{}",
+        LARGE / 1_000_000,
+        url.split(':').next().unwrap_or_default(),
         peak as f64 / 1e6,
         verdict(kept)
     );
