@@ -389,10 +389,6 @@ fn of_a_thousand_runs_in_a_storm_none_is_lost_and_none_is_there_twice() {
         assert_each_once(&server, RUNS);
         assert_eq!(test.failures("migrate_failures.log"), [0; 0]);
         assert_eq!(test.state("migrator_state.json"), (1000, 1000));
-        server.no_faults();
-        test.run(&["--verify"])
-            .exits(0)
-            .says("Same in artdaqDB and UconDB: 1000 run(s)");
     }
 }
 
