@@ -21,6 +21,7 @@ use crate::stage::{self, Fuzz, Report, Settings, Stage};
 use crate::state::StateStore;
 use crate::summary::Summary;
 use crate::ucondb::UconDb;
+use crate::ucondb::http::ListingCache;
 use crate::verify;
 
 use super::index::rebuild_index;
@@ -219,10 +220,35 @@ impl<'a> Execution<'a> {
         let pending = ucon
             .pending_folder
             .as_deref()
-            .map(|folder| parts::open_ucondb(self.config, folder, self.shutdown));
+            .map(|folder| self.open_ucondb(folder));
         Ok(Folders {
-            finished: parts::open_ucondb(self.config, &ucon.folder_name, self.shutdown)?,
+            finished: self.open_ucondb(&ucon.folder_name)?,
             pending: pending.transpose()?,
+        })
+    }
+
+    fn open_ucondb(&self, folder: &str) -> Result<Box<dyn UconDb>> {
+        parts::open_ucondb(
+            self.config,
+            folder,
+            self.shutdown,
+            self.listing_cache(folder),
+        )
+    }
+
+    /// Where the listing of a folder is kept. Only incremental archiving goes by
+    /// it: whoever asks for more wants to know what the server has.
+    fn listing_cache(&self, folder: &str) -> Option<ListingCache> {
+        let command = self.command;
+        if command.dry_run || matches!(command.mode, Mode::Extract(_)) {
+            // It holds no lock, and writes nothing.
+            return None;
+        }
+        let is_archiving = matches!(command.mode, Mode::Pipeline | Mode::MigrateOnly);
+        let work_dir = &self.config.app.work_dir;
+        Some(ListingCache {
+            file: work_dir.join(format!("ucondb_listing_{folder}.json")),
+            trusted: is_archiving && command.incremental && command.runs.is_none(),
         })
     }
 

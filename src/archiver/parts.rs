@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::run_record::Generated;
 use crate::shutdown::Shutdown;
 use crate::state::StateStore;
-use crate::ucondb::http::HttpSettings;
+use crate::ucondb::http::{HttpSettings, ListingCache};
 use crate::ucondb::{self, UconDb};
 
 /// The artdaqDB of the configuration, through the real tools if it says so.
@@ -27,17 +27,21 @@ fn tools(config: &Config) -> Option<tools::Settings> {
     })
 }
 
-/// The UconDB of the configuration, with this folder.
+/// The UconDB of the configuration, with this folder. `listing` is where its
+/// listing is kept, if it is.
 pub(super) fn open_ucondb(
     config: &Config,
     folder: &str,
-    _shutdown: &Shutdown,
+    shutdown: &Shutdown,
+    listing: Option<ListingCache>,
 ) -> Result<Box<dyn UconDb>> {
     let ucon = &config.ucon_db;
     ucondb::open(HttpSettings {
         timeout: ucon.timeout_seconds,
         ca_file: ucon.ca_file.clone(),
         verify_tls: ucon.verify_tls,
+        shutdown: shutdown.clone(),
+        listing,
         ..HttpSettings::new(
             &ucon.server_url,
             folder,
@@ -46,6 +50,16 @@ pub(super) fn open_ucondb(
             ucon.writer_password.clone(),
         )
     })
+}
+
+/// Opens UconDB for a mode that only looks: it keeps nothing.
+pub(super) fn look_at_ucondb(config: &Config) -> Result<Box<dyn UconDb>> {
+    open_ucondb(
+        config,
+        &config.ucon_db.folder_name,
+        &Shutdown::default(),
+        None,
+    )
 }
 
 /// The files that `fhiclize_generate` names.

@@ -13,7 +13,6 @@ use crate::durable;
 use crate::error::{Error, Result};
 use crate::history;
 use crate::reporter::{Inputs, Status, html, json, text};
-use crate::shutdown::Shutdown;
 
 /// Prints the status report, or writes it to the file of `--output`. Whether
 /// everything could be reached and read.
@@ -28,7 +27,7 @@ pub(super) fn status(command: &CommandLine, config: &Config, compare: bool) -> R
         artdaqdb: parts::open_artdaqdb(config),
         server_url: without_credentials(&ucon.server_url),
         folder_object: format!("{}/{}", ucon.folder_name, ucon.object_name),
-        ucondb: parts::open_ucondb(config, &ucon.folder_name, &Shutdown::default()),
+        ucondb: parts::look_at_ucondb(config),
         import: parts::import_store(config),
         migrate: parts::migrate_store(config),
         history: &config.app.work_dir.join(history::FILE),
@@ -59,7 +58,7 @@ pub(super) fn check(file: &Path) -> Result<bool> {
     check::run(
         config,
         parts::open_artdaqdb,
-        |config| parts::open_ucondb(config, &config.ucon_db.folder_name, &Shutdown::default()),
+        parts::look_at_ucondb,
         &mut stdout,
     )
     .map_err(unprinted)

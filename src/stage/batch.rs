@@ -118,6 +118,10 @@ impl Job<'_> {
                 Ok(()) => return Some(Verdict::Processed(run)),
                 Err(error) => error,
             };
+            if let Error::Interrupted(_) = error {
+                log::info!(target: target, "Run {run} is left for the next execution");
+                return None;
+            }
             let class = error.class();
             if error.kind() == ErrorKind::Unreachable {
                 self.stop.store(true, Ordering::Relaxed);
