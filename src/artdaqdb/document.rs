@@ -9,7 +9,9 @@ mod json;
 mod read;
 mod write;
 
+pub(super) use json::{Json, parse as parse_json};
 pub use read::read;
+pub(super) use read::read_tree;
 pub use write::write;
 
 use crate::run::Run;

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod archiver;
+#[cfg(feature = "mongodb")]
+pub mod mongod;
 
 use std::path::{Path, PathBuf};
 

@@ -14,7 +14,7 @@ const MAX_DEPTH: usize = 1100;
 
 /// A JSON value.
 #[derive(Debug)]
-pub(super) enum Json<'a> {
+pub(in crate::artdaqdb) enum Json<'a> {
     Object(Vec<(Cow<'a, str>, Json<'a>)>),
     Array(Vec<Json<'a>>),
     String(Cow<'a, str>),
@@ -50,7 +50,7 @@ impl<'a> Json<'a> {
 }
 
 /// Reads a JSON text.
-pub(super) fn parse(text: &str) -> Result<Json<'_>, DocumentError> {
+pub(in crate::artdaqdb) fn parse(text: &str) -> Result<Json<'_>, DocumentError> {
     let mut reader = Reader { text, at: 0 };
     let value = reader.document()?;
     reader.skip();
