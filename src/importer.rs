@@ -140,22 +140,19 @@ impl Stage for Importer<'_> {
             },
         )?;
         record.files.push(self.schema.clone());
+        if record.update.files.is_empty() {
+            log::debug!("Run {run}: No start or stop time, so no RunHistory2");
+        }
+        // In one call: a run must not be visible without what belongs to it.
+        record.files.append(&mut record.update.files);
         log::debug!(
             "Run {run}: Archiving {} files to artdaqDB as {run}/{}",
             record.files.len(),
             record.configuration
         );
-        let in_record = |error| name_file(error, &path);
         self.artdaqdb
             .insert(run, &record.configuration, &record.files)
-            .map_err(in_record)?;
-        if record.update.files.is_empty() {
-            log::debug!("Run {run}: No start or stop time, so no update");
-        } else {
-            self.artdaqdb
-                .update(run, &record.update.files)
-                .map_err(in_record)?;
-        }
+            .map_err(|error| name_file(error, &path))?;
         if !record.update.has_stop_time {
             lock(&self.unfinished).insert(run);
         }

@@ -172,11 +172,17 @@ impl MongoDb {
                     ))
                 };
                 let tree = tree::from_bson(raw).map_err(damaged)?;
-                let stored =
-                    document::read_tree(&tree).map_err(|error| damaged(error.to_string()))?;
-                Ok(stored)
+                document::read_tree(&tree).map_err(|error| damaged(error.to_string()))
             })
             .collect()
+    }
+
+    fn raced(&self, run: Run) -> Error {
+        Error::ArtdaqDb {
+            location: self.address.location.clone(),
+            problem: format!("run {run}: another client stores the same run again and again"),
+            kind: ErrorKind::Transient,
+        }
     }
 
     /// The documents of files, each under its identity.
@@ -224,9 +230,9 @@ impl MongoDb {
     ) -> Result<(String, Vec<(&'f FclFile, Oid)>)> {
         let Some(version) = found else {
             let version = format!("{run}/{name}");
-            let all = files
-                .iter()
-                .map(|file| (file, Oid::of_names(&[&version, &file.entity, "0"])))
+            let identity = |entity: &str| Oid::of_names(&[&version, entity, "0"]);
+            let all = by_entity(files)
+                .map(|file| (file, identity(&file.entity)))
                 .collect();
             return Ok((version, all));
         };
@@ -234,11 +240,8 @@ impl MongoDb {
             .documents(run)
             .map_err(|error| self.failure(&format!("read run {run}"), &error))?;
         let present = choice::newest(run, self.read_documents(run, &stored.concat())?);
-        let lacking: Vec<&FclFile> = files
-            .iter()
-            .filter(|file| choice::is_missing(file, &present))
-            .collect();
-        let lacking = self.with_free_oids(connection, version, &lacking)?;
+        let lacking = by_entity(files).filter(|file| choice::is_missing(file, &present));
+        let lacking = self.with_free_oids(connection, version, lacking)?;
         Ok((version.to_owned(), lacking))
     }
 
@@ -247,14 +250,10 @@ impl MongoDb {
         &self,
         connection: &Connection,
         version: &str,
-        files: &[&'f FclFile],
+        files: impl Iterator<Item = &'f FclFile>,
     ) -> Result<Vec<(&'f FclFile, Oid)>> {
         files
-            .iter()
-            .map(|file| {
-                let oid = self.free_oid(connection, version, &file.entity)?;
-                Ok((*file, oid))
-            })
+            .map(|file| Ok((file, self.free_oid(connection, version, &file.entity)?)))
             .collect()
     }
 
@@ -347,8 +346,7 @@ impl ArtdaqDb for MongoDb {
                     self.refuse(format!("run {run} is not archived, so it can't be updated"))
                 );
             };
-            let files: Vec<&FclFile> = files.iter().collect();
-            let files = self.with_free_oids(&connection, &version, &files)?;
+            let files = self.with_free_oids(&connection, &version, by_entity(files))?;
             let batch = self.compose(run, &version, &files)?;
             if self.store(&connection, run, &batch)? == Stored::Now {
                 return Ok(());
@@ -384,14 +382,13 @@ impl ArtdaqDb for MongoDb {
     }
 }
 
-impl MongoDb {
-    fn raced(&self, run: Run) -> Error {
-        Error::ArtdaqDb {
-            location: self.address.location.clone(),
-            problem: format!("run {run}: another client stores the same run again and again"),
-            kind: ErrorKind::Transient,
-        }
-    }
+/// The files in the order of their entities; of two of one entity the last counts.
+fn by_entity(files: &[FclFile]) -> impl Iterator<Item = &FclFile> {
+    let last: BTreeMap<&str, &FclFile> = files
+        .iter()
+        .map(|file| (file.entity.as_str(), file))
+        .collect();
+    last.into_values()
 }
 
 /// The whole name of the configuration that the run got first.

@@ -173,7 +173,7 @@ impl Mongod {
         Client::with_uri_str(self.uri(options)).unwrap()
     }
 
-    /// Every document of a collection of `archive`, in the order of their entities and times.
+    /// Every document of a collection of `archive`.
     pub fn documents(&self, collection: &str) -> Vec<Document> {
         let collection = self
             .client("")
@@ -181,7 +181,7 @@ impl Mongod {
             .collection::<Document>(collection);
         collection
             .find(doc! {})
-            .sort(doc! { "entities.name": 1, "configurations.assigned": 1 })
+            .sort(doc! { "_id": 1 })
             .run()
             .unwrap()
             .map(Result::unwrap)
