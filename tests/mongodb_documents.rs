@@ -100,6 +100,41 @@ fn normal_all(documents: &[Document]) -> Vec<String> {
     all
 }
 
+/// Faults of the real tools that ours must not have: by entity, the lines that
+/// ours has and those that theirs has.
+const FAULTS: [(&str, &[(&str, &str)]); 2] = [
+    // A complex number is cut short.
+    (
+        "scalars",
+        &[(
+            r#""cplx": String("(1.5, -2.5)")"#,
+            r#""cplx": String("(1.5,")"#,
+        )],
+    ),
+    // A `#` after an escaped quote in a string is taken for a comment.
+    (
+        "strings",
+        &[
+            (
+                r#""annotation": String("")"#,
+                r##""annotation": String("# not a comment\"")"##,
+            ),
+            (
+                r#""comment": String("")"#,
+                r##""comment": String("# not a comment\"")"##,
+            ),
+            (
+                r#""comments": [{"linenum": Int32(0)"#,
+                r#""comments": [{"linenum": Int32(8)"#,
+            ),
+            (
+                r#""value": String("No comments")"#,
+                r##""value": String("# not a comment\"")"##,
+            ),
+        ],
+    ),
+];
+
 #[test]
 fn documents_are_stored_as_the_real_tools_store_them() {
     let (Some(input), Some(update)) = (shared("golden/db/input"), shared("golden/db/input_update"))
@@ -122,15 +157,10 @@ fn documents_are_stored_as_the_real_tools_store_them() {
         for (ours, theirs) in ours.iter().zip(&theirs) {
             let lines = ours.lines().zip(theirs.lines());
             let differences: Vec<(&str, &str)> = lines.filter(|(a, b)| a != b).collect();
-            // The real tools cut complex numbers short.
-            let expected = [(
-                r#""cplx": String("(1.5, -2.5)")"#,
-                r#""cplx": String("(1.5,")"#,
-            )];
-            let expected = match ours.contains("cplx") {
-                true => &expected[..],
-                false => &[],
-            };
+            let faults = FAULTS.iter().find(|(entity, _)| {
+                ours.contains(&format!(r#""entities": [{{"name": String("{entity}")"#))
+            });
+            let expected = faults.map_or(&[][..], |(_, expected)| expected);
             assert_eq!(differences, expected, "{name}");
             assert_eq!(ours.lines().count(), theirs.lines().count(), "{name}");
         }
