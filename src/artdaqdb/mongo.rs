@@ -27,7 +27,7 @@ use super::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::{FclFile, Run};
 use address::Address;
-use connection::{Batch, Connection, Stored};
+use connection::{Batch, Connection, Stored, persevere};
 
 mod address;
 mod connection;
@@ -126,19 +126,15 @@ impl MongoDb {
     fn create_system_metadata(&self, connection: &Connection) -> Result<()> {
         let failed = |error: DriverError| self.failure("write SystemMetadata", &error);
         let collection = connection.collection(system_metadata::COLLECTION);
-        if collection
-            .find_one(doc! {})
-            .run()
-            .map_err(failed)?
-            .is_some()
-        {
+        let found = persevere(|| collection.find_one(doc! {}).run()).map_err(failed)?;
+        if found.is_some() {
             return Ok(());
         }
         let location = &self.address.location;
         let text = system_metadata::text(location);
         let document = tree::to_bson(&text, system_metadata::oid(location))
             .map_err(|error| Error::Unexpected(format!("SystemMetadata: {error}")))?;
-        match collection.insert_one(document).run() {
+        match persevere(|| collection.insert_one(&document).run()) {
             Err(error) if !failure::is_only_duplicates(&error) => Err(failed(error)),
             _ => Ok(()),
         }

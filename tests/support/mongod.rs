@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use mongodb::sync::Client;
 use run_record_archiver::artdaqdb::mongo::MongoDb;
 
@@ -189,10 +189,12 @@ impl Mongod {
     }
 
     /// Makes commands fail: `{"failCommands": ["insert"], ...}`.
-    pub fn fail(&self, mode: Document, data: Document) {
+    pub fn fail(&self, mode: impl Into<Bson>, data: Document) {
         self.client("directConnection=true")
             .database("admin")
-            .run_command(doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data })
+            .run_command(
+                doc! { "configureFailPoint": "failCommand", "mode": mode.into(), "data": data },
+            )
             .run()
             .unwrap();
     }
@@ -205,6 +207,13 @@ impl Mongod {
 
     /// Starts a killed server again, on its data and its port.
     pub fn restart(&mut self) {
+        self.restart_with(&[]);
+    }
+
+    /// The same, with more arguments.
+    pub fn restart_with(&mut self, arguments: &[&str]) {
+        self.arguments
+            .extend(arguments.iter().map(ToString::to_string));
         fs::remove_file(self.directory.path().join("log")).unwrap();
         let binary = binary().unwrap();
         self.process = spawn(&binary, &self.arguments, self.directory.path(), self.port);

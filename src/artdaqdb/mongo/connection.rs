@@ -119,7 +119,11 @@ impl Connection {
                 true => doc! {},
                 false => doc! { NAME: { "$regex": pattern } },
             };
-            match self.collection(collection).distinct(NAME, filter).run() {
+            let distinct = || {
+                let collection = self.collection(collection);
+                collection.distinct(NAME, filter.clone()).run()
+            };
+            match persevere(distinct) {
                 Ok(values) => names.extend(values.into_iter().filter_map(|value| match value {
                     Bson::String(name) => Some(name),
                     _ => None,
@@ -154,11 +158,13 @@ impl Connection {
         run: Run,
     ) -> Result<Option<String>, DriverError> {
         let collection: Collection<Document> = self.database.collection(collection);
-        let found = collection
-            .find_one(Self::of_run(run))
-            .projection(doc! { "_id": 0, "configurations": 1 })
-            .selection_criteria(primary())
-            .run()?;
+        let found = persevere(|| {
+            collection
+                .find_one(Self::of_run(run))
+                .projection(doc! { "_id": 0, "configurations": 1 })
+                .selection_criteria(primary())
+                .run()
+        })?;
         let configurations = found.and_then(|mut found| found.remove("configurations"));
         let Some(Bson::Array(configurations)) = configurations else {
             return Ok(None);
@@ -172,7 +178,13 @@ impl Connection {
     /// Every document of a run, RunHistory's and SystemLayout's.
     pub(super) fn documents(&self, run: Run) -> Result<[Vec<RawDocumentBuf>; 2], DriverError> {
         let find = |collection: &str, filter: Document| -> Result<Vec<_>, DriverError> {
-            self.collection(collection).find(filter).run()?.collect()
+            let find = || {
+                self.collection(collection)
+                    .find(filter.clone())
+                    .run()?
+                    .collect()
+            };
+            persevere(find)
         };
         for filter in [Self::of_run(run), Self::of_run_unusual(run)] {
             let documents = [
@@ -193,21 +205,23 @@ impl Connection {
         ids: &[mongodb::bson::oid::ObjectId],
     ) -> Result<Vec<mongodb::bson::oid::ObjectId>, DriverError> {
         let collection: Collection<Document> = self.database.collection(collection);
-        let found = collection
-            .find(doc! { "_id": { "$in": ids } })
-            .projection(doc! { "_id": 1 })
-            .selection_criteria(primary())
-            .run()?;
-        found
-            .map(|document| Ok(document?.get_object_id("_id").unwrap_or_default()))
-            .collect()
+        persevere(|| {
+            let found = collection
+                .find(doc! { "_id": { "$in": ids } })
+                .projection(doc! { "_id": 1 })
+                .selection_criteria(primary())
+                .run()?;
+            found
+                .map(|document| Ok(document?.get_object_id("_id").unwrap_or_default()))
+                .collect()
+        })
     }
 
     /// Makes the index by which runs are found, where a collection has none.
     /// Without the right to do so the archive works, but slowly.
     pub(super) fn index(&self, may_create_collection: bool) -> Result<(), DriverError> {
         for name in [RUN_HISTORY, SYSTEM_LAYOUT] {
-            match self.index_collection(name, may_create_collection) {
+            match persevere(|| self.index_collection(name, may_create_collection)) {
                 Err(error) if code(&error) == Some(UNAUTHORIZED) => log::warn!(
                     "{}: {name} has no index on {NAME}, and this user may not make one: runs are \
                      found slowly. As an administrator: db.{name}.createIndex({{\"{NAME}\": 1}})",
@@ -339,6 +353,24 @@ impl Batch {
         parts
             .into_iter()
             .filter(|(_, documents)| !documents.is_empty())
+    }
+}
+
+/// Does what can be done twice, again and again while the network or a change of
+/// the primary breaks it.
+pub(super) fn persevere<T>(
+    operation: impl Fn() -> Result<T, DriverError>,
+) -> Result<T, DriverError> {
+    let mut attempt = 1;
+    loop {
+        match operation() {
+            Err(error) if attempt < ATTEMPTS && is_passing(&error) => {
+                log::debug!("Asking MongoDB again after: {}", error.kind);
+                wait(attempt);
+                attempt += 1;
+            }
+            result => return result,
+        }
     }
 }
 

@@ -20,6 +20,7 @@ pub(super) const NAMESPACE_NOT_FOUND: i32 = 26;
 pub(super) fn failure(location: &str, action: &str, error: &DriverError) -> Error {
     let kind = kind(error);
     let cause = cause(error);
+    let cause = cause.trim_end_matches('.');
     let problem = match &*error.kind {
         DriverKind::ServerSelection { .. } | DriverKind::DnsResolve { .. } => format!(
             "Cannot reach MongoDB server to {action}: {cause}. See that the server runs and is \
