@@ -523,7 +523,7 @@ fn what_does_not_fit_in_mongodb_is_refused() {
     let large = format!("a: \"{}\"\n", "x".repeat(16 * 1024 * 1024));
     for (text, problem) in [
         (large.as_str(), "MongoDB stores 16777216 at most"),
-        (&nested(120), "too deep"),
+        (&nested(88), "too deep"),
     ] {
         let mut files = small_run(7);
         files.push(fcl("large01", text));

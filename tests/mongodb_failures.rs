@@ -149,7 +149,7 @@ fn eight_workers_archive_everything_while_connections_drop() {
         },
     );
     let test = Test::new()
-        .records_in(1..=60)
+        .records_in(1..=40)
         .set(
             "artdaq_db.database_uri",
             &server.uri("appName=eight_workers"),
@@ -159,13 +159,13 @@ fn eight_workers_archive_everything_while_connections_drop() {
         .set("app.batch_size", "100");
     test.run(&[])
         .exits(0)
-        .says("Import Stage: Found 60 runs to import.")
-        .says("✓ Run 60 migrated successfully");
+        .says("Import Stage: Found 40 runs to import.")
+        .says("✓ Run 40 migrated successfully");
     server.fail(doc! { "times": 0 }, doc! { "failCommands": ["insert"] });
-    assert_eq!(test.migrated(), (1..=60).collect::<Vec<u64>>());
+    assert_eq!(test.migrated(), (1..=40).collect::<Vec<u64>>());
     let db = server.archive();
     let runs = db.runs().unwrap();
-    assert_eq!(runs.len(), 60);
+    assert_eq!(runs.len(), 40);
     let documents = server.documents("RunHistory").len();
     let files: usize = runs
         .keys()

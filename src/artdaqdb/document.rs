@@ -9,8 +9,10 @@ mod json;
 mod read;
 mod write;
 
+#[cfg(feature = "mongodb")]
 pub(super) use json::{Json, parse as parse_json};
 pub use read::read;
+#[cfg(feature = "mongodb")]
 pub(super) use read::read_tree;
 pub use write::write;
 

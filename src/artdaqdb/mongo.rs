@@ -176,7 +176,10 @@ impl MongoDb {
     fn raced(&self, run: Run) -> Error {
         Error::ArtdaqDb {
             location: self.address.location.clone(),
-            problem: format!("run {run}: another client stores the same run again and again"),
+            problem: format!(
+                "run {run}: some of its documents are there, but can't be seen: another client is \
+                 storing them, or a majority of the replica set does not have them yet"
+            ),
             kind: ErrorKind::Transient,
         }
     }

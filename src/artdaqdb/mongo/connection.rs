@@ -261,6 +261,7 @@ impl Connection {
     /// schema document last, so that a run without it is known to be partial.
     pub(super) fn store(&self, run: Run, batch: &Batch) -> Result<Stored, StoreError> {
         let started = Instant::now();
+        let mut is_waiting = false;
         let mut attempt = 1;
         loop {
             let result = match self.has_transactions {
@@ -278,9 +279,14 @@ impl Connection {
                 false => attempt < ATTEMPTS && is_passing(&failed.error),
             };
             if !may_retry || failed.is_unknown {
-                return Err(failed);
+                return Err(StoreError {
+                    // Without transactions the last answer alone may have been lost.
+                    is_unknown: failed.is_unknown || !self.has_transactions,
+                    ..failed
+                });
             }
-            if is_held && attempt == 1 {
+            if is_held && !is_waiting {
+                is_waiting = true;
                 log::info!(
                     "Run {run}: another transaction holds some of its documents, of an import that \
                      is under way or was cut short; waiting for it"

@@ -11,7 +11,8 @@ use crate::artdaqdb::index::Oid;
 
 /// The largest document that MongoDB stores, in bytes.
 pub(super) const MAX_SIZE: usize = 16 * 1024 * 1024;
-/// How deep documents and arrays may lie in each other in MongoDB.
+/// How deep documents and arrays may lie in each other in MongoDB: what its own
+/// messages name, and what it was measured to take.
 const MAX_DEPTH: usize = 180;
 
 /// Why a document can't be stored in MongoDB.
