@@ -33,6 +33,8 @@ pub enum Mode {
     RecoverImportState,
     /// Rebuild the migrate state from the sources.
     RecoverMigrateState,
+    /// Make a new index of artdaqDB's documents.
+    RebuildIndex,
     /// Check the configuration and everything it names.
     Check,
     /// Compare artdaqDB with UconDB, run by run.
@@ -76,6 +78,10 @@ pub struct CommandLine {
     pub format: Format,
     /// Where the report or the extracted files go.
     pub output: Option<PathBuf>,
+    /// Migrate the selected runs again, as new versions under their keys.
+    pub override_existing: bool,
+    /// Do not ask before something is replaced.
+    pub yes: bool,
     /// Log at DEBUG level.
     pub verbose: bool,
     /// Only errors on stderr.
@@ -197,6 +203,15 @@ struct Arguments {
     #[arg(long, value_name = "PATH", help_heading = REPORTS)]
     output: Option<PathBuf>,
 
+    /// Migrate the runs of --runs although UconDB has them: where it has another
+    /// record, a new version takes the key and the old one stays without a key
+    #[arg(long, requires = "runs", help_heading = STAGES)]
+    override_existing: bool,
+
+    /// Do not ask before the index is replaced
+    #[arg(long, help_heading = STAGES)]
+    yes: bool,
+
     /// Log at DEBUG level
     #[arg(short, long, help_heading = LOGGING)]
     verbose: bool,
@@ -236,6 +251,10 @@ struct Modes {
     /// Rebuild the migrate state from artdaqDB and UconDB
     #[arg(long, group = "mode")]
     recover_migrate_state: bool,
+
+    /// Make a new index of the documents of a FilesystemDB; asks first
+    #[arg(long, group = "mode")]
+    rebuild_index: bool,
 
     /// Check configuration, paths, rights, databases and disk; writes nothing
     #[arg(long, group = "mode")]
@@ -292,6 +311,7 @@ impl Modes {
                 Mode::RecoverMigrateState,
                 "--recover-migrate-state",
             ),
+            (self.rebuild_index, Mode::RebuildIndex, "--rebuild-index"),
             (self.check, Mode::Check, "--check"),
             (self.verify, Mode::Verify, "--verify"),
             (self.dashboard, Mode::Dashboard, "--dashboard"),
@@ -324,11 +344,24 @@ impl Arguments {
 
         for (given, sensible, flag, why) in [
             (
+                self.override_existing,
+                migrates,
+                "--override-existing",
+                "it replaces blobs in UconDB, and belongs to the full pipeline, --migrate-only or \
+                 --retry-failed-migrate",
+            ),
+            (
+                self.yes,
+                matches!(mode, Mode::RebuildIndex),
+                "--yes",
+                "it answers the question of --rebuild-index",
+            ),
+            (
                 self.incremental,
-                selects,
+                selects || matches!(mode, Verify),
                 "--incremental",
-                "it chooses among new runs, and belongs to the full pipeline, --import-only \
-                 or --migrate-only",
+                "it chooses among runs, and belongs to the full pipeline, --import-only, \
+                 --migrate-only and --verify",
             ),
             (
                 self.validate,
@@ -391,6 +424,8 @@ impl Arguments {
             runs: self.runs,
             format: self.format.unwrap_or_default(),
             output: self.output,
+            override_existing: self.override_existing,
+            yes: self.yes,
             verbose: self.verbose,
             quiet: self.quiet,
         })

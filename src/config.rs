@@ -17,6 +17,7 @@ use secrecy::SecretString;
 
 pub use self::expand::Environment;
 use crate::error::{Error, Result};
+use crate::incomplete::Policy;
 
 /// The directory of `run_archiver.sh`, exported by it: where a configuration
 /// is also looked for, so that a cron line needs no `cd`.
@@ -119,6 +120,10 @@ pub struct AppFuzz {
 pub struct SourceFiles {
     /// The directory that holds one directory for each run.
     pub run_records_dir: PathBuf,
+    /// What becomes of runs whose record has no stop time yet.
+    pub incomplete_runs: Policy,
+    /// After this time such a run counts as complete without one.
+    pub incomplete_after: Duration,
 }
 
 /// Section `artdaq_db`.
@@ -140,6 +145,8 @@ pub struct UconDb {
     pub server_url: String,
     /// The folder in UconDB.
     pub folder_name: String,
+    /// The folder of runs that have no stop time yet, if they are to be apart.
+    pub pending_folder: Option<String>,
     /// The object in the folder.
     pub object_name: String,
     /// How long one request may take to connect or stay without progress.

@@ -106,7 +106,7 @@ pub enum Error {
     },
 
     /// Another execution is under way.
-    #[error("{}: another process may be running: {holder}", path.display())]
+    #[error("Another process may be running: {holder} (lock file {})", path.display())]
     Locked {
         /// The lock file.
         path: PathBuf,

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::artdaqdb::{ArtdaqDb, Presence};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fhicl;
+use crate::incomplete::IncompleteRuns;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 use crate::run_record::{self, Generated, Options, RunRecord};
 use crate::stage::{Stage, Survey, Words};
@@ -30,8 +31,9 @@ pub struct Importer<'a> {
     schema: FclFile,
     /// Where each run's record is, as last scanned.
     records: Mutex<BTreeMap<Run, PathBuf>>,
-    /// Runs archived without a stop time.
-    unfinished: Mutex<BTreeSet<Run>>,
+    incomplete: &'a IncompleteRuns,
+    /// Runs processed without a stop time.
+    without_stop_time: Mutex<BTreeSet<Run>>,
 }
 
 impl<'a> Importer<'a> {
@@ -44,6 +46,7 @@ impl<'a> Importer<'a> {
         fcl_conf_dir: &Path,
         generate: &'a BTreeSet<Generated>,
         artdaqdb: &'a dyn ArtdaqDb,
+        incomplete: &'a IncompleteRuns,
     ) -> Result<Importer<'a>> {
         Ok(Importer {
             run_records_dir,
@@ -51,14 +54,92 @@ impl<'a> Importer<'a> {
             artdaqdb,
             schema: read_schema(fcl_conf_dir)?,
             records: Mutex::default(),
-            unfinished: Mutex::default(),
+            incomplete,
+            without_stop_time: Mutex::default(),
         })
     }
 
-    /// The runs archived by this stage whose record has no stop time yet.
+    /// The runs processed by this stage whose record has no stop time.
     #[must_use]
-    pub fn unfinished(&self) -> BTreeSet<Run> {
-        lock(&self.unfinished).clone()
+    pub fn without_stop_time(&self) -> BTreeSet<Run> {
+        lock(&self.without_stop_time).clone()
+    }
+
+    /// Adds the stop time of runs that were archived while they were still going
+    /// and have ended since. Gives those runs.
+    ///
+    /// A record that can't be read is left for the next execution, with a warning.
+    ///
+    /// # Errors
+    /// artdaqDB can't be read or written.
+    pub fn add_stop_times(&self) -> Result<BTreeSet<Run>> {
+        let going = self.incomplete.going();
+        if going.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let archived = self.artdaqdb.runs()?;
+        let records = run_record::scan(self.run_records_dir)?;
+        let mut ended = BTreeSet::new();
+        for run in going {
+            let (Some(Presence::Whole), Some(path)) = (archived.get(&run), records.get(&run))
+            else {
+                log::debug!(
+                    "Run {run}: no stop time yet, and it is not archived or its record is gone"
+                );
+                continue;
+            };
+            match self.add_stop_time(run, path) {
+                Ok(true) => {
+                    ended.insert(run);
+                }
+                Ok(false) => log::debug!("Run {run}: still no stop time"),
+                Err(error) if error.kind() == ErrorKind::Unreachable => return Err(error),
+                Err(error) => log::warn!(
+                    "Run {run}: its stop time could not be added: {error}. The next execution tries again"
+                ),
+            }
+        }
+        self.artdaqdb.publish()?;
+        for run in &ended {
+            log::info!("✓ Run {run}: stop time added in artdaqDB");
+            self.incomplete.stop_time_added(*run);
+        }
+        self.incomplete.save()?;
+        Ok(ended)
+    }
+
+    fn add_stop_time(&self, run: Run, path: &Path) -> Result<bool> {
+        let update = RunRecord::read_update(
+            run,
+            path,
+            &Options {
+                generate: self.generate,
+            },
+        )?;
+        if !update.has_stop_time {
+            return Ok(false);
+        }
+        let stored = self.artdaqdb.read(run)?;
+        let mut missing = Vec::new();
+        for file in update.files {
+            let document = fhicl::parse(&file.text).map_err(|source| Error::Syntax {
+                path: path.join(format!("{}.fcl", file.entity)),
+                source: Box::new(source),
+            })?;
+            // As after a crash between artdaqDB and the list of incomplete runs.
+            let text = fhicl::write(&document);
+            if !stored
+                .files
+                .iter()
+                .any(|it| it.entity == file.entity && it.text == text)
+            {
+                missing.push(file);
+            }
+        }
+        if !missing.is_empty() {
+            self.artdaqdb.update(run, &missing)?;
+        }
+        Ok(true)
     }
 }
 
@@ -150,11 +231,17 @@ impl Stage for Importer<'_> {
             record.files.len(),
             record.configuration
         );
+        // Without metadata.txt there will never be a stop time.
+        if !record.update.has_stop_time && path.join("metadata.txt").exists() {
+            // Remembered before it is visible: nobody would ask for its stop time else.
+            self.incomplete.remember(run);
+            self.incomplete.save()?;
+        }
         self.artdaqdb
             .insert(run, &record.configuration, &record.files)
             .map_err(|error| name_file(error, &path))?;
         if !record.update.has_stop_time {
-            lock(&self.unfinished).insert(run);
+            lock(&self.without_stop_time).insert(run);
         }
         Ok(())
     }

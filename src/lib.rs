@@ -4,6 +4,8 @@
 //! `docs/` of the repository has the design. Dependencies point one way: the
 //! stages use the databases, the databases use FHiCL, and never back.
 
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 pub mod archiver;
 pub mod artdaqdb;
 pub mod blob;
@@ -11,8 +13,10 @@ pub mod cli;
 pub mod config;
 pub mod durable;
 pub mod error;
+pub mod extract;
 pub mod fhicl;
 pub mod importer;
+pub mod incomplete;
 pub mod lock;
 pub mod logging;
 pub mod migrator;
@@ -25,3 +29,4 @@ pub mod stage;
 pub mod state;
 pub mod summary;
 pub mod ucondb;
+pub mod verify;

@@ -1,5 +1,7 @@
 //! The command line of the Run Record Archiver.
 
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::process::ExitCode;
 
 use run_record_archiver::archiver;

@@ -2,6 +2,7 @@
 //! count as migrated only when they were read back and their MD5 compared.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -10,7 +11,9 @@ use md5::{Digest, Md5};
 use crate::artdaqdb::{ArtdaqDb, Presence};
 use crate::blob;
 use crate::error::{Error, ErrorKind, Result};
+use crate::incomplete::{IncompleteRuns, Policy};
 use crate::run::Run;
+use crate::run_set::RunSet;
 use crate::stage::{Stage, Survey, Words};
 use crate::ucondb::{Override, UconDb, Upload, Version};
 
@@ -24,55 +27,143 @@ pub const WORDS: Words = Words {
     recover_flag: "--recover-migrate-state",
 };
 
+/// How runs are migrated.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Whether to say of each blob whether it meets its readers' demands.
+    pub validate: bool,
+    /// What becomes of runs without a stop time.
+    pub incomplete_runs: Policy,
+    /// Runs to migrate again although UconDB has them, replacing what it has
+    /// under their keys by a new version.
+    pub override_existing: Option<RunSet>,
+}
+
 /// The migrate stage.
 pub struct Migrator<'a> {
     artdaqdb: &'a dyn ArtdaqDb,
     ucondb: &'a dyn UconDb,
-    /// Whether to check what comes back against its readers' demands, not only
-    /// against what was sent.
-    validate: bool,
+    /// Where runs go that have no stop time yet, if the site wants them apart.
+    pending: Option<&'a dyn UconDb>,
+    incomplete: &'a IncompleteRuns,
+    options: Options,
+    /// Runs that are in UconDB and get a new version under their key.
+    replaced: Mutex<BTreeSet<Run>>,
 }
 
 impl<'a> Migrator<'a> {
-    /// The stage from `artdaqdb` to `ucondb`.
+    /// The stage from `artdaqdb` to `ucondb`; runs that are still going go to
+    /// `pending`, where there is one.
     #[must_use]
-    pub fn new(artdaqdb: &'a dyn ArtdaqDb, ucondb: &'a dyn UconDb, validate: bool) -> Migrator<'a> {
+    pub fn new(
+        artdaqdb: &'a dyn ArtdaqDb,
+        ucondb: &'a dyn UconDb,
+        pending: Option<&'a dyn UconDb>,
+        incomplete: &'a IncompleteRuns,
+        options: Options,
+    ) -> Migrator<'a> {
         Migrator {
             artdaqdb,
             ucondb,
-            validate,
+            pending,
+            incomplete,
+            options,
+            replaced: Mutex::default(),
         }
+    }
+
+    /// Where a run belongs at this moment.
+    fn destination(&self, run: Run) -> &'a dyn UconDb {
+        match self.pending {
+            Some(pending) if self.incomplete.awaited().contains(&run) => pending,
+            _ => self.ucondb,
+        }
+    }
+
+    fn is_replaced(&self, run: Run) -> bool {
+        self.replaced().contains(&run)
+    }
+
+    fn replaced(&self) -> MutexGuard<'_, BTreeSet<Run>> {
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn error(&self, run: Run, problem: String, kind: ErrorKind) -> Error {
         Error::UconDb {
-            location: self.ucondb.location().to_owned(),
+            location: self.destination(run).location().to_owned(),
             problem: format!("run {run}: {problem}"),
             kind,
         }
     }
 
-    /// The key exists: success if it holds this very record, an error if not.
-    fn settle_existing(&self, run: Run, blob: &[u8], existing: Version) -> Result<()> {
-        let stored = self.ucondb.download(run)?;
-        if blob::same_record(&stored, blob) {
+    /// Stores a blob exactly once. `None` if UconDB had this very record already.
+    fn store(&self, run: Run, blob: &Bytes) -> Result<Option<Version>> {
+        let ucondb = self.destination(run);
+        let existing = match self.is_replaced(run) {
+            true => ucondb.version(run)?,
+            false => match ucondb.upload(run, blob.clone(), Override::No)? {
+                Upload::Stored(version) => return Ok(Some(version)),
+                Upload::Exists(existing) => Some(existing),
+            },
+        };
+        if let Some(existing) = existing {
+            if blob::same_record(&ucondb.download(run)?, blob) {
+                log::info!(
+                    "Run {run} is in UconDB already, with the same content ({} bytes)",
+                    existing.size
+                );
+                return Ok(None);
+            }
+            if !self.is_replaced(run) {
+                return Err(self.another_record(run, existing, Version::of(blob)));
+            }
             log::info!(
-                "Run {run} is in UconDB already, with the same content ({} bytes)",
-                existing.size
+                "Run {run}: a new version is stored under its key; the old one ({} bytes, adler32 {}) stays without a key",
+                existing.size,
+                existing.adler32
             );
-            return Ok(());
         }
-        let ours = Version::of(blob);
-        Err(self.error(
+        match ucondb.upload(run, blob.clone(), Override::Yes)? {
+            Upload::Stored(version) | Upload::Exists(version) => Ok(Some(version)),
+        }
+    }
+
+    fn another_record(&self, run: Run, existing: Version, ours: Version) -> Error {
+        self.error(
             run,
             format!(
                 "UconDB has another record under this key: {} bytes, adler32 {}, where this one \
-                 has {} bytes, adler32 {}. Nothing was overwritten; compare the two before you \
-                 decide which is right",
+                 has {} bytes, adler32 {}. Nothing was overwritten. Compare the two with --verify \
+                 --runs {run}; --override-existing --runs {run} stores this one as a new version",
                 existing.size, existing.adler32, ours.size, ours.adler32
             ),
             ErrorKind::Permanent,
-        ))
+        )
+    }
+
+    /// Reads a blob back and compares it.
+    fn verify(&self, run: Run, blob: &Bytes) -> Result<()> {
+        let stored = self.destination(run).download(run)?;
+        let (sent, back) = (Md5::digest(blob), Md5::digest(&stored));
+        if sent != back {
+            return Err(self.error(
+                run,
+                format!(
+                    "what UconDB gives back is not what it was given: {} bytes, MD5 {}, where {} \
+                     bytes, MD5 {} were sent",
+                    stored.len(),
+                    hex(&back),
+                    blob.len(),
+                    hex(&sent)
+                ),
+                ErrorKind::Transient,
+            ));
+        }
+        log::debug!(
+            "Run {run}: MD5 of what UconDB gives back compared: {}",
+            hex(&sent)
+        );
+        Ok(())
     }
 }
 
@@ -84,7 +175,7 @@ impl Stage for Migrator<'_> {
     fn survey(&self) -> Result<Survey> {
         log::info!("Querying artdaqDB for available runs...");
         let runs = self.artdaqdb.runs()?;
-        let source: BTreeSet<Run> = runs
+        let mut source: BTreeSet<Run> = runs
             .iter()
             .filter(|(_, presence)| **presence == Presence::Whole)
             .map(|(run, _)| *run)
@@ -95,14 +186,39 @@ impl Stage for Migrator<'_> {
             self.artdaqdb.location()
         );
         log::info!("Querying UconDB for migrated runs...");
-        let archived = self.ucondb.runs()?;
+        let mut archived = self.ucondb.runs()?;
         log::info!(
             "✓ UconDB query complete: {} runs in {}",
             archived.len(),
             self.ucondb.location()
         );
+        let awaited = self.incomplete.awaited();
+        if let Some(pending) = self.pending {
+            let there = pending.runs()?;
+            log::info!(
+                "✓ UconDB query complete: {} runs in {}",
+                there.len(),
+                pending.location()
+            );
+            archived.extend(awaited.intersection(&there));
+        } else if self.options.incomplete_runs == Policy::Wait {
+            let waiting: BTreeSet<Run> = awaited.difference(&archived).copied().collect();
+            if !waiting.is_empty() {
+                let runs: RunSet = waiting.iter().copied().collect();
+                log::info!("{} run(s) wait for their stop time: {runs}", waiting.len());
+            }
+            source.retain(|run| !waiting.contains(run));
+        }
+        let known = &(&source | &archived) | &awaited;
+
+        let mut replaced = &self.incomplete.to_refresh() & &archived;
+        if let Some(runs) = &self.options.override_existing {
+            replaced.extend(archived.iter().filter(|run| runs.contains(**run)));
+        }
+        archived.retain(|run| !replaced.contains(run));
+        *self.replaced() = replaced;
         Ok(Survey {
-            known: &source | &archived,
+            known,
             source,
             archived,
         })
@@ -112,55 +228,38 @@ impl Stage for Migrator<'_> {
         log::debug!("Run {run}: Reading back from artdaqDB");
         let configuration = self.artdaqdb.read(run)?;
         let blob = blob::pack(run, &configuration.files, Timestamp::now());
-        let files = configuration.files.len();
-        drop(configuration);
-        let md5 = Md5::digest(blob.as_bytes());
         log::debug!(
-            "Run {run}: Blob of {files} files, {} bytes, MD5 {}",
-            blob.len(),
-            hex(&md5)
+            "Run {run}: Blob of {} files, {} bytes",
+            configuration.files.len(),
+            blob.len()
         );
+        drop(configuration);
         let findings = blob::check(&blob);
         for finding in &findings {
             log::warn!("Run {run}: the blob does not meet its readers' demands: {finding}");
         }
         let blob = Bytes::from(blob);
-        match self.ucondb.upload(run, blob.clone(), Override::No)? {
-            Upload::Stored(_) => {}
-            Upload::Exists(existing) => return self.settle_existing(run, &blob, existing),
+        if self.store(run, &blob)?.is_some() {
+            self.verify(run, &blob)?;
         }
-        let stored = self.ucondb.download(run)?;
-        let stored_md5 = Md5::digest(&stored);
-        if stored_md5 != md5 {
-            return Err(self.error(
-                run,
-                format!(
-                    "what UconDB gives back is not what it was given: {} bytes, MD5 {}, where {} \
-                     bytes, MD5 {} were sent",
-                    stored.len(),
-                    hex(&stored_md5),
-                    blob.len(),
-                    hex(&md5)
-                ),
-                ErrorKind::Transient,
-            ));
-        }
-        log::debug!("Run {run}: MD5 of what UconDB gives back compared: equal");
-        if self.validate {
+        if self.options.validate {
             // What came back is what was checked, to the byte.
             match findings.len() {
                 0 => log::info!("✓ Run {run}: blob validation passed"),
                 count => {
-                    log::warn!("✗ Run {run}: blob validation found {count} problem(s), named above")
+                    log::warn!(
+                        "✗ Run {run}: blob validation found {count} problem(s), named above"
+                    );
                 }
             }
         }
+        self.incomplete.migrated(run);
         Ok(())
     }
 
     fn publish(&self) -> Result<()> {
         // What UconDB answered for is durable and visible.
-        Ok(())
+        self.incomplete.save()
     }
 }
 

@@ -14,12 +14,13 @@ use crate::state::{State, StateStore};
 /// new ones, under a name with the time.
 ///
 /// `last_attempted_run` becomes the highest archived run; every run below it
-/// that the source has and the archive has not goes into the failure log.
+/// that the source has and the archive has not goes into the failure log. A dry
+/// run says what that would be and writes nothing.
 ///
 /// # Errors
 /// The source or the archive can't be asked; the files can't be written. The old
 /// files are then as they were, or kept under their new names.
-pub fn recover(stage: &dyn Stage, store: &StateStore) -> Result<()> {
+pub fn recover(stage: &dyn Stage, store: &StateStore, dry_run: bool) -> Result<()> {
     let words = stage.words();
     let survey = stage.survey()?;
     let failures = missing(&survey);
@@ -34,23 +35,30 @@ pub fn recover(stage: &dyn Stage, store: &StateStore) -> Result<()> {
         .collect();
     state.recompute(&known, &survey.archived, &failures);
 
-    let suffix = jiff::ZonedDateTime::now()
-        .strftime("%Y%m%d_%H%M%S")
-        .to_string();
-    for path in [store.failure_log(), store.state_file()] {
-        if let Some(kept) = keep(path, &suffix)? {
-            log::info!("Kept {} as {}", path.display(), kept.display());
+    if dry_run {
+        log::info!(
+            "{}: dry run: this would be the state in {}",
+            words.title,
+            store.state_file().display()
+        );
+    } else {
+        let suffix = jiff::ZonedDateTime::now()
+            .strftime("%Y%m%d_%H%M%S")
+            .to_string();
+        for path in [store.failure_log(), store.state_file()] {
+            if let Some(kept) = keep(path, &suffix)? {
+                log::info!("Kept {} as {}", path.display(), kept.display());
+            }
         }
+        store.write_failures(&failures)?;
+        store.write(&state)?;
+        log::info!(
+            "✓ {}: state rebuilt in {}",
+            words.title,
+            store.state_file().display()
+        );
     }
-    store.write_failures(&failures)?;
-    store.write(&state)?;
-
     let number = |run: Option<Run>| run.map_or_else(|| "none".to_owned(), |run| run.to_string());
-    log::info!(
-        "✓ {}: state rebuilt in {}",
-        words.title,
-        store.state_file().display()
-    );
     log::info!(
         "  Runs in the source: {}, archived: {}",
         survey.source.len(),

@@ -74,7 +74,10 @@ pub enum Mode<'a> {
         fresh: &'a BTreeSet<Run>,
     },
     /// Those in the failure log.
-    Retry,
+    Retry {
+        /// Of them, just these.
+        only: Option<&'a RunSet>,
+    },
     /// Just these.
     Runs(&'a RunSet),
 }
@@ -92,6 +95,8 @@ pub struct Settings {
     pub batch_size: usize,
     /// Failures made on purpose, for trials.
     pub fuzz: Fuzz,
+    /// Whether to say what would be done, and to do nothing.
+    pub dry_run: bool,
 }
 
 /// What a stage did.
@@ -99,6 +104,8 @@ pub struct Settings {
 pub struct Report {
     /// Runs archived in this execution.
     pub archived: BTreeSet<Run>,
+    /// Runs that a dry run would have taken.
+    pub planned: BTreeSet<Run>,
     /// Runs that failed in this execution, with the reason.
     pub failed: Vec<(Run, String)>,
     /// Runs that were to be done but were left by a shutdown or a stop.
@@ -151,6 +158,14 @@ pub fn run(
     let survey = stage.survey()?;
     let selection = Selection::new(&survey, mode, &state, &failures, settings.batch_size);
     selection.announce(words, mode, store);
+    if settings.dry_run {
+        return Ok(Report {
+            planned: selection.runs.into_iter().collect(),
+            beyond_limit: selection.beyond_limit,
+            failures: failures.len(),
+            ..Report::default()
+        });
+    }
 
     let mut record = Record {
         store,
@@ -199,7 +214,7 @@ impl Mode<'_> {
         match self {
             Mode::Full => "full",
             Mode::Incremental { .. } => "incremental",
-            Mode::Retry => "retry of failed runs",
+            Mode::Retry { .. } => "retry of failed runs",
             Mode::Runs(_) => "selected runs",
         }
     }

@@ -8,6 +8,7 @@ use crate::logging::RULE;
 use crate::run::Run;
 use crate::run_set::RunSet;
 use crate::stage::{Report, Words};
+use crate::verify::{self, Finding};
 
 /// How many failed runs are listed with their reasons.
 const LISTED_FAILURES: usize = 10;
@@ -17,6 +18,7 @@ const LISTED_FAILURES: usize = 10;
 pub struct Summary {
     stages: Vec<StageSummary>,
     unfinished: BTreeSet<Run>,
+    verification: Option<verify::Report>,
 }
 
 #[derive(Debug)]
@@ -46,7 +48,7 @@ impl Summary {
         self.unfinished.extend(runs);
     }
 
-    /// The runs archived by the stages so far.
+    /// The runs archived by the stages so far, or that a dry run would have archived.
     #[must_use]
     pub fn archived(&self) -> BTreeSet<Run> {
         let reports = self
@@ -54,14 +56,26 @@ impl Summary {
             .iter()
             .filter_map(|stage| stage.result.as_ref().ok());
         reports
-            .flat_map(|report| &report.archived)
+            .flat_map(|report| report.archived.union(&report.planned))
             .copied()
             .collect()
     }
 
-    /// Whether every stage did all it set out to do.
+    /// Adds what a verification found.
+    pub fn add_verification(&mut self, report: verify::Report) {
+        self.verification = Some(report);
+    }
+
+    /// Whether every stage did all it set out to do, and no difference was found.
     #[must_use]
     pub fn is_success(&self) -> bool {
+        if self
+            .verification
+            .as_ref()
+            .is_some_and(|report| !report.findings.is_empty())
+        {
+            return false;
+        }
         self.stages
             .iter()
             .all(|stage| stage.result.as_ref().is_ok_and(Report::is_success))
@@ -78,6 +92,9 @@ impl Summary {
     /// Logs the summary. `command` is the command line without flags, for the
     /// commands to run next.
     pub fn log(&self, command: &str) {
+        if let Some(report) = &self.verification {
+            log_verification(report, command);
+        }
         if self.stages.is_empty() {
             return;
         }
@@ -88,7 +105,7 @@ impl Summary {
         }
         if !self.unfinished.is_empty() {
             log::info!(
-                "  Without stop time: {} run(s) were still going when they were archived: {}",
+                "  Without stop time: {} run(s) ({}): still going, or never ended properly",
                 self.unfinished.len(),
                 ranges(self.unfinished.iter())
             );
@@ -154,6 +171,13 @@ impl StageSummary {
             }
         };
         match report.archived.len() {
+            0 if !report.planned.is_empty() => log::info!(
+                "  {}: {} run(s) would be {} in {destination}: {}",
+                words.title,
+                report.planned.len(),
+                words.done,
+                ranges(report.planned.iter())
+            ),
             0 => log::info!("  {}: nothing {} in {destination}", words.title, words.done),
             count => log::info!(
                 "  {}: {count} run(s) {} in {destination}: {}",
@@ -199,6 +223,62 @@ impl StageSummary {
             );
         }
     }
+}
+
+fn log_verification(report: &verify::Report, command: &str) {
+    let with = |wanted: fn(&Finding) -> bool| -> Vec<&Run> {
+        let found = report
+            .findings
+            .iter()
+            .filter(|(_, finding)| wanted(finding));
+        found.map(|(run, _)| run).collect()
+    };
+    log::info!("{RULE}");
+    log::info!("VERIFICATION SUMMARY");
+    log::info!("  Same in artdaqDB and UconDB: {} run(s)", report.same);
+    let lines: [(&str, Vec<&Run>, &str); 5] = [
+        (
+            "Differ",
+            with(|finding| matches!(finding, Finding::Differs(_))),
+            "compare them above before you decide which is right",
+        ),
+        (
+            "Only in artdaqDB",
+            with(|finding| *finding == Finding::OnlyInArtdaqDb),
+            "--migrate-only",
+        ),
+        (
+            "Only in UconDB",
+            with(|finding| *finding == Finding::OnlyInUconDb),
+            "restore artdaqDB from a backup, or import their run records again",
+        ),
+        (
+            "In artdaqDB in part only",
+            with(|finding| *finding == Finding::Partial),
+            "--import-only",
+        ),
+        (
+            "Can't be compared",
+            with(|finding| matches!(finding, Finding::Unreadable(_))),
+            "see the reasons above",
+        ),
+    ];
+    for (title, runs, next) in lines {
+        if !runs.is_empty() {
+            log::error!(
+                "  {title}: {} run(s): {}. Next: {next}",
+                runs.len(),
+                ranges(runs.into_iter())
+            );
+        }
+    }
+    if report.left > 0 {
+        log::info!(
+            "  Not looked at: {} run(s). Go on with {command} --verify --incremental",
+            report.left
+        );
+    }
+    log::info!("{RULE}");
 }
 
 fn ranges<'a>(runs: impl Iterator<Item = &'a Run>) -> String {

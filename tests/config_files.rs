@@ -166,6 +166,7 @@ fn a_minimal_file_gets_safe_defaults() {
     assert_eq!(app.retry_delay_seconds, Duration::from_secs(3));
     assert_eq!(app.log_level, log::LevelFilter::Info);
     assert_eq!(config.fhiclize_generate, FHICLIZE_NAMES);
+    assert_eq!(config.ucon_db.timeout_seconds, Duration::from_secs(60));
     assert!(config.ucon_db.verify_tls);
     assert!(!config.reporting.email.enabled);
     assert!(!config.reporting.slack.enabled);
@@ -432,4 +433,45 @@ fn files_that_can_not_be_read_give_one_clear_message() {
     assert!(message(&file).contains("empty"));
     std::fs::write(&file, MINIMAL).unwrap();
     assert_eq!(Config::load(&file).unwrap().file, file);
+}
+
+/// Every `| key |` row of the documentation, and every key of the example.
+#[test]
+fn documentation_and_example_know_the_same_keys_as_the_program() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let example = std::fs::read_to_string(root.join("config.example.yaml")).unwrap();
+    let home = |name: &str| (name == "RUN_RECORD_ARCHIVER_HOME").then(|| "/home".into());
+    let config = Config::parse(Path::new("config.example.yaml"), &example, &home).unwrap();
+    assert_eq!(config.warnings, [""; 0]);
+    assert_eq!(config.app.work_dir, Path::new("/home/work"));
+    assert_eq!(config.ucon_db.server_url, "file:///home/work/ucondb");
+    assert_eq!(
+        config.source_files.run_records_dir,
+        Path::new("/home/samples/run_records")
+    );
+
+    let documentation = std::fs::read_to_string(root.join("docs/configuration.md")).unwrap();
+    let mut section = "";
+    let mut keys = 0;
+    for line in documentation.lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            section = title;
+        }
+        let Some((key, _)) = line.strip_prefix("| `").and_then(|row| row.split_once('`')) else {
+            continue;
+        };
+        if key.starts_with('$') {
+            continue;
+        }
+        keys += 1;
+        // A list is wrong for every key, and the fault names the key.
+        let value = format!("{key}: []");
+        let text = section
+            .rsplit('.')
+            .fold(value, |inner, section| format!("{section}: {{{inner}}}"));
+        let message = parse(&text).unwrap_err().to_string();
+        let expected = format!("{section}.{key}: expected one value, found a list");
+        assert!(message.contains(&expected), "{expected}\n{message}");
+    }
+    assert_eq!(keys, 45);
 }

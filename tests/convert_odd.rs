@@ -138,7 +138,10 @@ fn tabs_separate_like_blanks() {
         known_boardreaders_list::convert("tpc01\tev01\t-1 1\t\"run me \"\t\n").text,
         "tpc01: [\"ev01\", \"-1\", \"1\", \"run me \" ]\n"
     );
-    assert_eq!(settings::convert("\ta\t:\t1\t#x\n").text, "a: 1 #x\n");
+    assert_eq!(
+        settings::convert("\ta\t:\t[ 1\t]\t#x\n").text,
+        "a: [ 1 ] #x\n"
+    );
     assert_eq!(
         boot::convert("\tPMT host\t:\tev01\t\n").text.lines().next(),
         Some("PMT_host: \"ev01\"")
@@ -197,7 +200,7 @@ fn text_beyond_ascii_stays() {
 }
 
 #[test]
-fn no_value_of_a_settings_txt_changes() {
+fn every_value_of_a_settings_txt_is_kept() {
     let text = "a: [ artdaq-demo, \"artdaq core\" 7 ]\n\
                 b c: x:y\n\
                 d: True\n\
@@ -212,14 +215,14 @@ fn no_value_of_a_settings_txt_changes() {
     let converted = settings::convert(text);
     assert_eq!(
         converted.text,
-        "a: [ \"artdaq-demo\", \"artdaq core\", 7 ]\n\
+        "a: [ artdaq_demo, \"artdaq core\", 7 ]\n\
          b_c: \"x:y\"\n\
-         d: \"True\"\n\
+         d: true\n\
          e: \"-5\"\n\
          f: \"0x1F\"\n\
          g: \"C:\\\\dir \\\"x\\\"\"\n\
          h: \"\"\n\
-         i: \"http://x/#y\" # why\n\
+         i: \"http://x/#y # why\"\n\
          j: \"[ [1, 2] ]\"\n\
          k: \"fine\"\n\
          line_11: \"no colon here\"\n"
@@ -253,8 +256,8 @@ fn a_directive_or_a_prolog_can_not_come_from_a_text_file() {
         "# include \"x.fcl\"\n# BEGIN_PROLOG\n_BEGIN_PROLOG: \"1\"\n"
     );
     assert_eq!(
-        settings::convert("a: 1 #include \"x\"\n").text,
-        "a: 1 # include \"x\"\n"
+        settings::convert("a: [ 1 ] #include \"x\"\n").text,
+        "a: [ 1 ] # include \"x\"\n"
     );
 }
 
@@ -334,6 +337,14 @@ fn metadata_without_blank_lines_and_with_stray_ones() {
          line_8: \"a stray line\"\n\
          # config_name\n\
          config_name_2: \"b\"\n"
+    );
+}
+
+#[test]
+fn log_files_of_old_records_have_a_key_of_their_own() {
+    assert_eq!(
+        metadata::convert("pmt logfile(s): ev01:/log/pmt-*.log\n").text,
+        "pmt_logfiles_wildcard: \"ev01:/log/pmt-*.log\"\n"
     );
 }
 

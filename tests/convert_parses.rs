@@ -8,6 +8,9 @@ use run_record_archiver::run_record::convert::{
     settings, setup,
 };
 
+/// A converter, its name, and lines for it, with `@` where a value goes.
+type Lines = (&'static str, fn(&str) -> String, [&'static str; 12]);
+
 /// What every converter makes of a text.
 fn convert_all(text: &str) -> [(&'static str, String); 9] {
     [
@@ -44,6 +47,7 @@ fn pieces() -> impl Strategy<Value = String> {
             "DAQInterface start time", "export A", "host port label rank", "tpc01", "a-b", "a.b",
             "a b", "a_b", "name", "line_1", "config_name", "components", "header", "true", "@nil",
             "BEGIN_PROLOG", "END_PROLOG", "#include \"x.fcl\"", "@table::x", "@erase",
+            "fhicl_pound_include_1", "fhicl-at-table-x",
         ]),
         4 => prop::sample::select(vec![
             ":", ": ", " ", "\n", "\n\n", "\r\n", "\t", "=", ",", "[", "]", "{", "}", "\"", "'",
@@ -57,7 +61,7 @@ fn pieces() -> impl Strategy<Value = String> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 2000,
+        cases: 1000,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -110,5 +114,73 @@ proptest! {
             count += 1;
         }
         prop_assert_eq!(count, keys.len());
+    }
+
+    /// Whatever the order of lines, each value and each unknown line is found
+    /// in what is made of them.
+    #[test]
+    fn no_line_is_lost(kinds in prop::collection::vec((0_usize..12, any::<bool>()), 1..30)) {
+        let all: [Lines; 6] = [
+            ("boot", |text| boot::convert(text).text, [
+                "EventBuilder host: @", "EventBuilder label: @", "EventBuilder port: @",
+                "EventBuilder weight: @", "DataLogger host: @", "DataLogger subsystem: @",
+                "Subsystem id: @", "Subsystem source: @", "Subsystem mode: @", "PMT host: @",
+                "RoutingMaster host: @", "@ without a colon",
+            ]),
+            ("environment", |text| environment::convert(text).text, [
+                "export A=@", "export A-B=@", "export B=\"@\"", "export C='@'", "D=@", "@=1",
+                "export @", "@", "export E=@ @", "E = @", "export F=\\@\\", "export @=@",
+            ]),
+            ("known_boardreaders_list", |text| known_boardreaders_list::convert(text).text, [
+                "@ host", "tpc01 @", "tpc-01 @ -1", "tpc.01 h -1 @", "gps h -1 1 \"@ \"", "@", "a \"@",
+                "b: [ \"@\" ]", "c: [ @", "d h # @", "e: @", "f @ \"x\" @",
+            ]),
+            ("metadata", |text| metadata::convert(text).text, [
+                "Config name: @", "Component #0: @", "Component #1: @", "components: @",
+                "config_name: @", "x commit/version: \"@\"", "boardreader logfiles: ",
+                "boardreader logfiles: @", "host:/log/@", "@ without a colon", "# @",
+                "DAQInterface start time: @",
+            ]),
+            ("ranks", |text| ranks::convert(text).text, [
+                "host port label rank", "h 1 @ 0", "h 1 @ 1 0", "h 1 l 1 @", "@", "@ 1", "h\t1\t@\t0",
+                "h 1 @ 1 1 1 1", "host @ rank", "header @", "h \"@\" 0", "rank @",
+            ]),
+            ("settings", |text| settings::convert(text).text, [
+                "a: @", "a b: @", "a-b: @", "a_b: @", "c: [ @ ]", "c: [ @, @ @ ]", "d: [ @", "e: \"@\"",
+                "f: 1 # @", "@: 1", "@", "g: [ [@] ]",
+            ]),
+        ];
+        for (name, convert, lines) in all {
+            let mut text = String::new();
+            let mut marks = Vec::new();
+            for (number, (kind, blank)) in kinds.iter().enumerate() {
+                let mark = format!("v{number}x");
+                text.push_str(&lines[*kind].replace('@', &mark));
+                text.push_str(if *blank { "\n\n" } else { "\n" });
+                if lines[*kind].contains('@') {
+                    marks.push(mark);
+                }
+            }
+            let fcl = convert(&text);
+            prop_assert!(fhicl::parse(&fcl).is_ok(), "{}: {}", name, fcl);
+            for mark in marks {
+                prop_assert!(fcl.contains(&mark), "{} lost {} of\n{}\n{}", name, mark, text, fcl);
+            }
+        }
+    }
+}
+
+/// What repeats or is said in a comment is there after artdaqDB has had it.
+#[test]
+fn repeats_and_original_names_survive_the_database() {
+    let converted = known_boardreaders_list::convert("gps a -1\ngps b -1\nobs-crt-3 c -1\n");
+    let document = fhicl::parse(&converted.text).expect("FHiCL");
+    let text = fhicl::write(&document);
+    for kept in [
+        "gps: [\"a\"",
+        "gps: [\"b\"",
+        "# obs-crt-3\nobs_crt_3: [\"c\"",
+    ] {
+        assert!(text.contains(kept), "{kept}: {text}");
     }
 }

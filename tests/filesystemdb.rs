@@ -185,7 +185,7 @@ fn a_damaged_index_is_an_error_that_changes_nothing() {
                 assert_eq!(error.kind(), ErrorKind::Unreachable, "{name}: {error}");
                 let text = error.to_string();
                 assert!(
-                    text.contains("index.json") && text.contains("backup"),
+                    text.contains("index.json") && text.contains("--rebuild-index"),
                     "{name}: {text}"
                 );
             }
@@ -322,4 +322,93 @@ fn an_unreadable_archive_is_an_error() {
     let db = open(&root);
     assert!(db.runs().is_err());
     assert!(db.insert(Run(1), "c", &small_run(1)).is_err());
+}
+
+/// A rebuilt index says what the index said that was lost.
+#[test]
+fn an_index_can_be_rebuilt_from_the_documents() {
+    let (_alive, root) = archive();
+    let paths = ["RunHistory", "SystemLayout"].map(|name| root.join(name).join("index.json"));
+    let before = paths
+        .each_ref()
+        .map(|path| Index::parse(&fs::read_to_string(path).unwrap()).unwrap());
+    fs::remove_file(&paths[0]).unwrap();
+    fs::write(&paths[1], "{\"ouid\": [").unwrap();
+
+    let rebuilt = open(&root).rebuild_indexes().unwrap();
+    assert_eq!(
+        rebuilt.iter().map(|one| one.documents).collect::<Vec<_>>(),
+        [6, 2]
+    );
+    assert_eq!(rebuilt[0].kept, None);
+    let kept = rebuilt[1].kept.as_ref().unwrap();
+    assert_eq!(fs::read_to_string(kept).unwrap(), "{\"ouid\": [");
+    for (path, before) in paths.iter().zip(before) {
+        let after = Index::parse(&fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(after.oids(), before.oids());
+        for name in ["1/c", "2/c"] {
+            assert_eq!(after.documents(name), before.documents(name));
+        }
+    }
+    let db = open(&root);
+    assert_eq!(db.read(Run(1)).unwrap().files.len(), 4);
+    for (collection, comparison) in db.compare_indexes().unwrap() {
+        assert!(
+            comparison.lost.is_empty() && comparison.unnamed.is_empty(),
+            "{collection}"
+        );
+    }
+}
+
+#[test]
+fn the_index_of_the_real_tools_is_rebuilt_as_they_would_have_it() {
+    let Some(golden) = shared("golden/db/after_update") else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("db");
+    copy_tree(&golden, &root);
+    open(&root).rebuild_indexes().unwrap();
+    for collection in ["RunHistory", "SystemLayout"] {
+        let index = |root: &Path| {
+            let text = fs::read_to_string(root.join(collection).join("index.json")).unwrap();
+            serde_json::from_str::<serde_json::Value>(&text).unwrap()
+        };
+        assert_eq!(index(&root), index(&golden), "{collection}");
+    }
+}
+
+#[test]
+fn an_index_without_a_document_that_can_not_be_read_is_never_made() {
+    let (_alive, root) = archive();
+    let victim = &documents(&root, "RunHistory")[0];
+    fs::write(victim, "{").unwrap();
+    let index = root.join("RunHistory/index.json");
+    let before = fs::read(&index).unwrap();
+    let error = open(&root).rebuild_indexes().unwrap_err().to_string();
+    assert!(
+        error.contains(victim.to_str().unwrap()) && error.contains("Nothing was changed"),
+        "{error}"
+    );
+    assert_eq!(fs::read(&index).unwrap(), before);
+}
+
+/// What the real tools leave out of the index when two of them write.
+#[test]
+fn documents_and_index_that_differ_are_found() {
+    let (_alive, root) = archive();
+    let lost = documents(&root, "RunHistory")[0].clone();
+    fs::remove_file(&lost).unwrap();
+    open(&root).insert(Run(3), "c", &small_run(3)).unwrap();
+    let comparisons = open(&root).compare_indexes().unwrap();
+    let (name, comparison) = &comparisons[0];
+    assert_eq!(*name, "RunHistory");
+    assert_eq!(comparison.documents, 5);
+    assert_eq!(comparison.lost.len(), 1);
+    assert!(lost.ends_with(format!("{}.json", comparison.lost[0])));
+    assert_eq!(comparison.unnamed.len(), 3);
+
+    let db = open(&root);
+    db.rebuild_indexes().unwrap();
+    assert_eq!(db.read(Run(3)).unwrap().files.len(), 4);
 }

@@ -195,7 +195,7 @@ fn a_second_instance_names_the_first_and_does_nothing() {
     test.run(&[])
         .exits(1)
         .says("LockExistsError")
-        .says("another process may be running")
+        .says("LockExistsError: Another process may be running")
         .says(&child.id().to_string())
         .does_not_say("→ Processing");
     send(&child, Signal::KILL);

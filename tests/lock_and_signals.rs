@@ -1,8 +1,6 @@
 //! The lock and the signals, between real processes: the tests start this
 //! test binary again as an execution that works until it is asked to end.
 
-#![allow(clippy::unwrap_used, reason = "a failed test may end in a panic")]
-
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -58,7 +56,11 @@ struct Execution {
 impl Execution {
     fn start(lock_file: &Path, run_takes: Duration) -> Execution {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "an_execution", "--nocapture", "--ignored"])
+            .args([
+                "--exact",
+                "a_second_execution_is_refused_and_told_by_whom",
+                "--nocapture",
+            ])
             .env("LOCK_FILE", lock_file)
             .env("RUN_TAKES", run_takes.as_millis().to_string())
             .stdout(Stdio::null())
@@ -114,12 +116,10 @@ fn lock_file() -> LockFile {
     LockFile(tempfile::tempdir().unwrap().keep().join(".archiver.lock"))
 }
 
-#[test]
-#[ignore = "the process that the other tests start"]
-fn an_execution() {
-    let path = std::env::var_os("LOCK_FILE").unwrap();
-    // As main does it: the exit code after every destructor.
-    let code = work(Path::new(&path));
+/// What a process started by [`Execution::start`] does instead of its test, as
+/// main does it: the exit code after every destructor.
+fn be_the_execution(lock_file: &Path) -> ! {
+    let code = work(lock_file);
     std::process::exit(if code == ExitCode::SUCCESS {
         0
     } else if code == ExitCode::from(1) {
@@ -131,6 +131,9 @@ fn an_execution() {
 
 #[test]
 fn a_second_execution_is_refused_and_told_by_whom() {
+    if let Some(path) = std::env::var_os("LOCK_FILE") {
+        be_the_execution(Path::new(&path));
+    }
     let file = lock_file();
     let mut first = Execution::start(&file.0, Duration::ZERO);
     first.until("working");
@@ -140,7 +143,7 @@ fn a_second_execution_is_refused_and_told_by_whom() {
     let mut second = Execution::start(&file.0, Duration::ZERO);
     let message = second.until("holds the lock").pop().unwrap();
     for part in [
-        ".archiver.lock: another process may be running",
+        "Another process may be running",
         &format!("process {pid} holds the lock since 20"),
         &format!("kill -SIGINT {pid}"),
     ] {

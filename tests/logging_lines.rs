@@ -1,8 +1,6 @@
 //! What reaches stderr and what reaches the file, in a process of its own for
 //! each case.
 
-#![allow(clippy::unwrap_used, reason = "a failed test may end in a panic")]
-
 use std::path::PathBuf;
 use std::process::Command;
 

@@ -1,8 +1,6 @@
 //! The log file: rotation by size and age, what operators do to it, trouble
 //! with the disk, and two processes that share it.
 
-#![allow(clippy::unwrap_used, reason = "a failed test may end in a panic")]
-
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};

@@ -34,7 +34,7 @@ fn every_real_record_is_archived_as_the_existing_system_archives_it() {
         .says("Import Stage: Found 14 runs to import.")
         .says("✓ Run 20101 imported successfully")
         .says("✓ Run 20101 migrated successfully")
-        .says("Without stop time: 3 run(s) were still going when they were archived: 906, 951, 1001506")
+        .says("Without stop time: 3 run(s) (906, 951, 1001506)")
         .says("✓ EXECUTION COMPLETED SUCCESSFULLY");
     let runs = [
         901, 902, 903, 904, 905, 906, 907, 950, 951, 8001, 8003, 20101, 20102, 1_001_506,
@@ -109,7 +109,7 @@ fn the_samples_are_archived_and_then_there_is_nothing_new() {
     );
     test.run(&[])
         .exits(0)
-        .says("Without stop time: 1 run(s)")
+        .says("Without stop time: 2 run(s) (12503, 12507)")
         .says("Next: nothing to do until there are new runs");
     let imported = test.imported();
     assert!(imported.len() >= 8, "{imported:?}");
@@ -359,14 +359,47 @@ fn state_is_rebuilt_from_the_source_and_the_archive() {
 }
 
 #[test]
+fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
+    let test = Test::new().records_in([1, 2, 3]).set("app.batch_size", "2");
+    test.run(&["--incremental", "--dry-run"])
+        .exits(0)
+        .says("Import Stage: 2 run(s) would be imported in")
+        .says("The migrate stage would go on with what the import brings: 1-2")
+        .does_not_say("→ Processing");
+    assert!(!test.path().join("archive").exists());
+    let files: Vec<_> = fs::read_dir(test.path().join("work"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(files, ["archiver.log"]);
+    test.run(&["--recover-import-state", "--dry-run"]).exits(0);
+    assert!(!test.work("importer_state.json").exists());
+}
+
+#[test]
+fn a_lost_index_is_rebuilt_when_asked_for() {
+    let test = Test::new().records_in([1, 2]);
+    test.run(&[]).exits(0);
+    fs::remove_file(test.path().join("archive/RunHistory/index.json")).unwrap();
+    test.run(&["--incremental"])
+        .exits(1)
+        .says("RunHistory/index.json: the index can't be used: it is missing")
+        .says("--rebuild-index");
+    test.run(&["--rebuild-index"])
+        .exits(1)
+        .says("add --yes")
+        .says("nothing was done");
+    test.run(&["--rebuild-index", "--yes"])
+        .exits(0)
+        .says("10 documents");
+    test.run(&[]).exits(0).says(NOTHING_NEW);
+    assert_eq!(test.imported(), [1, 2]);
+}
+
+#[test]
 fn modes_to_come_say_so() {
     let test = Test::new().record(1);
-    for arguments in [
-        &["--report-status"][..],
-        &["--verify"],
-        &["--check"],
-        &["--dashboard"],
-    ] {
+    for arguments in [&["--report-status"][..], &["--check"], &["--dashboard"]] {
         test.run(arguments)
             .exits(1)
             .says("not available in this version yet; nothing was done");
@@ -394,6 +427,10 @@ fn a_configuration_that_is_missing_or_wrong_is_one_clear_message() {
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{text}");
         assert!(text.contains(expected), "no {expected} in {text}");
+        assert!(
+            text.starts_with("ArchiverError: Configuration validation failed"),
+            "{text}"
+        );
     }
 }
 

@@ -18,11 +18,6 @@ pub use write::write;
 
 use crate::run::Run;
 
-/// The key under which an `#include` is kept, before its number.
-const INCLUDE: &str = "fhicl_pound_include_";
-/// The key under which an `@table::` is kept, before its number. The real
-/// tools have no place for it.
-const SPLICE: &str = "fhicl_at_table_";
 /// The field in an include's metadata that says that it stands before or
 /// between the prologs. The real tools refuse such files.
 const OUTSIDE: &str = "outside_prolog";

@@ -25,7 +25,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 use collection::Collection;
 
+pub use rebuild::{Comparison, Rebuilt};
+
 mod collection;
+mod rebuild;
 
 /// The scheme of a FilesystemDB's URI.
 pub const SCHEME: &str = "filesystemdb://";
@@ -87,6 +90,46 @@ impl FilesystemDb {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Compares each collection's index with its documents: names alone, so that
+    /// it stays quick in a large archive. An archive that does not exist yet has
+    /// no collections.
+    ///
+    /// # Errors
+    /// An index or a directory can't be read.
+    pub fn compare_indexes(&self) -> Result<Vec<(&'static str, Comparison)>> {
+        let mut collections = self.lock();
+        let mut comparisons = Vec::new();
+        for (name, collection) in collections.each() {
+            collection.forget();
+            if collection.directory().is_dir() {
+                let directory = collection.directory().to_path_buf();
+                comparisons.push((name, rebuild::compare(&directory, collection.index()?)?));
+            }
+        }
+        Ok(comparisons)
+    }
+
+    /// Makes new indexes of the documents; the old ones are kept beside them.
+    ///
+    /// # Errors
+    /// There is no archive; a document can't be read; an index can't be written.
+    /// An index is replaced only when all documents of its collection were read.
+    pub fn rebuild_indexes(&self) -> Result<Vec<Rebuilt>> {
+        let mut collections = self.lock();
+        let _lock = self.lock_archive()?;
+        let suffix = jiff::ZonedDateTime::now()
+            .strftime("%Y%m%d_%H%M%S")
+            .to_string();
+        let mut rebuilt = Vec::new();
+        for (_, collection) in collections.each() {
+            collection.forget();
+            if collection.directory().is_dir() {
+                rebuilt.push(rebuild::rebuild(collection.directory(), &suffix)?);
+            }
+        }
+        Ok(rebuilt)
     }
 
     fn lock(&self) -> MutexGuard<'_, Collections> {
@@ -167,6 +210,7 @@ impl FilesystemDb {
             entries.push(Entry {
                 oid: *oid,
                 version: version.to_owned(),
+                configuration: version.to_owned(),
                 entity: file.entity.clone(),
                 run: run.to_string(),
                 assigned: composed.assigned,
@@ -208,8 +252,7 @@ impl FilesystemDb {
         let mut paths = Vec::new();
         {
             let mut collections = self.lock();
-            let collections = &mut *collections;
-            for collection in [&mut collections.run_history, &mut collections.system_layout] {
+            for (_, collection) in collections.each() {
                 let names = collection.runs()?.get(&run).cloned().unwrap_or_default();
                 let mut oids = BTreeSet::new();
                 for name in names {
@@ -234,6 +277,14 @@ impl FilesystemDb {
 }
 
 impl Collections {
+    /// The collections, in the order in which their indexes are written.
+    fn each(&mut self) -> [(&'static str, &mut Collection); 2] {
+        [
+            (RUN_HISTORY, &mut self.run_history),
+            (SYSTEM_LAYOUT, &mut self.system_layout),
+        ]
+    }
+
     fn presence(&mut self, run: Run) -> Result<Option<Presence>> {
         let documents = self.run_history.runs()?.contains_key(&run);
         let schema = self.system_layout.runs()?.contains_key(&run);
@@ -251,7 +302,7 @@ impl Collections {
         if let Some(entry) = pending.clone().find(|entry| entry.run == number) {
             return Ok(Some(entry.version.clone()));
         }
-        for collection in [&mut self.run_history, &mut self.system_layout] {
+        for (_, collection) in self.each() {
             if let Some(names) = collection.runs()?.get(&run) {
                 return Ok(names.first().cloned());
             }

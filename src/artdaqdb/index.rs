@@ -75,8 +75,10 @@ type Map<T> = IndexMap<String, Vec<T>>;
 pub struct Entry {
     /// The document.
     pub oid: Oid,
-    /// `12500/BootDAQ`: both the version and the configuration's name.
+    /// The version, `12500/BootDAQ`.
     pub version: String,
+    /// The configuration, which for all but the oldest documents is the version.
+    pub configuration: String,
     /// The entity's name.
     pub entity: String,
     /// The run, in digits.
@@ -136,6 +138,12 @@ impl Index {
             .map_or(&[], Vec::as_slice)
     }
 
+    /// Every document, sorted.
+    #[must_use]
+    pub fn oids(&self) -> &[Oid] {
+        &self.oids
+    }
+
     /// Whether the document is in the index.
     #[must_use]
     pub fn contains(&self, oid: Oid) -> bool {
@@ -162,10 +170,10 @@ impl Index {
         for entry in entries {
             self.oids.push(entry.oid);
             add(&mut self.versions, &entry.version, &entry.oid);
-            add(&mut self.configurations, &entry.version, &entry.oid);
+            add(&mut self.configurations, &entry.configuration, &entry.oid);
             add(&mut self.entities, &entry.entity, &entry.oid);
             add(&mut self.runs, &entry.run, &entry.oid);
-            add(&mut self.assigned, &entry.version, &entry.assigned);
+            add(&mut self.assigned, &entry.configuration, &entry.assigned);
         }
         tidy(&mut self.oids);
         for map in [
@@ -316,6 +324,7 @@ mod tests {
         Entry {
             oid: Oid([oid; 12]),
             version: format!("{run}/C"),
+            configuration: format!("{run}/C"),
             entity: entity.into(),
             run: run.into(),
             assigned: assigned.into(),

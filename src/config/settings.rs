@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -13,6 +14,7 @@ use super::{
     UconDb,
 };
 use crate::error::{Error, Result};
+use crate::incomplete::Policy;
 
 /// The sections of the top level.
 const SECTIONS: [&str; 8] = [
@@ -258,9 +260,27 @@ fn app_fuzz(mut section: Section<'_>) -> AppFuzz {
 }
 
 fn source_files(mut section: Section<'_>) -> SourceFiles {
-    let run_records_dir = section.required("run_records_dir", "/daq/run_records", path);
+    let source_files = SourceFiles {
+        run_records_dir: section.required("run_records_dir", "/daq/run_records", path),
+        incomplete_runs: section.or("incomplete_runs", Policy::Archive, policy),
+        incomplete_after: section.or("incomplete_after_hours", 72 * HOUR, hours),
+    };
     section.finish();
-    SourceFiles { run_records_dir }
+    source_files
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn hours(value: &str) -> Result<Duration, String> {
+    whole(0..=100_000_u32)(value).map(|hours| hours * HOUR)
+}
+
+fn policy(value: &str) -> Result<Policy, String> {
+    match value {
+        "archive" => Ok(Policy::Archive),
+        "wait" => Ok(Policy::Wait),
+        _ => Err(format!("expected `archive` or `wait`, found `{value}`")),
+    }
 }
 
 fn artdaq_db(mut section: Section<'_>) -> ArtdaqDb {
@@ -304,10 +324,11 @@ fn ucon_db(mut section: Section<'_>) -> UconDb {
             server_url,
         ),
         folder_name: section.required("folder_name", "production", text),
+        pending_folder: section.optional("pending_folder", text),
         object_name: section.required("object_name", "configuration", text),
         timeout_seconds: section.or(
             "timeout_seconds",
-            std::time::Duration::from_secs(30),
+            std::time::Duration::from_secs(60),
             seconds(0.1..=86_400.0),
         ),
         writer_user: section.or("writer_user", String::new(), text),

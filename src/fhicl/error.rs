@@ -1,6 +1,9 @@
 //! Where and why a text is not FHiCL.
 
+use std::borrow::Cow;
 use std::fmt;
+
+const END_OF_FILE: &str = "the end of the file";
 
 /// How much of a long line an error shows before and after its column.
 const BEFORE: usize = 60;
@@ -21,7 +24,7 @@ pub struct SyntaxError {
     /// What stands there.
     pub found: String,
     /// What to do about it, or nothing.
-    pub hint: &'static str,
+    pub hint: Cow<'static, str>,
     /// The line, or, of a long line, the part around the column.
     pub source_line: String,
     /// The position of the column in `source_line`, in characters from 0.
@@ -74,16 +77,28 @@ impl SyntaxError {
             column: before.len() + 1,
             expected: expected.into(),
             found: found.into(),
-            hint: "",
+            hint: Cow::Borrowed(""),
             source_line,
             caret,
         })
     }
 
     /// The same error with advice.
-    pub(super) fn hint(mut self: Box<Self>, hint: &'static str) -> Box<SyntaxError> {
-        self.hint = hint;
+    pub(super) fn hint(
+        mut self: Box<Self>,
+        hint: impl Into<Cow<'static, str>>,
+    ) -> Box<SyntaxError> {
+        self.hint = hint.into();
         self
+    }
+
+    /// The same error; if the file ends too early, with what is not complete.
+    pub(super) fn incomplete(self: Box<Self>, what: impl FnOnce() -> String) -> Box<SyntaxError> {
+        if self.found == END_OF_FILE && self.hint.is_empty() {
+            self.hint(what())
+        } else {
+            self
+        }
     }
 }
 
@@ -99,10 +114,13 @@ fn printable(c: char) -> char {
 /// The word at the beginning of `rest`, for an error.
 fn token(rest: &str) -> String {
     let Some(first) = rest.chars().next() else {
-        return "the end of the file".to_owned();
+        return END_OF_FILE.to_owned();
     };
     if first == '\n' || first == '\r' {
         return "the end of the line".to_owned();
+    }
+    if first.is_whitespace() {
+        return "white space".to_owned();
     }
     let alone = !first.is_alphanumeric() && !"_@+-.%$\\".contains(first);
     let word: String = if alone {
@@ -116,7 +134,7 @@ fn token(rest: &str) -> String {
     if word.chars().any(char::is_control) {
         return format!("the control character U+{:04X}", u32::from(first));
     }
-    format!("`{}`", if word.is_empty() { " " } else { &word })
+    format!("`{word}`")
 }
 
 impl fmt::Display for SyntaxError {

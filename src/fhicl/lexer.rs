@@ -1,4 +1,4 @@
-//! The tokens of FHiCL: blanks, comments, numbers, words and strings.
+//! The tokens of FHiCL: blanks, comments, numbers and words.
 //!
 //! The rules of where a token ends are those of fhicl-cpp's token parsers; they
 //! decide between a number, a word and an error.
@@ -14,7 +14,7 @@ pub(super) type Result<T> = std::result::Result<T, Box<SyntaxError>>;
 /// A position in the text.
 pub(super) struct Cursor<'a> {
     pub(super) text: &'a str,
-    bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
     pub(super) at: usize,
     /// The line of `at`, counted from 1. `\n`, `\r\n` and `\r` end a line.
     pub(super) line: u32,
@@ -73,14 +73,14 @@ impl<'a> Cursor<'a> {
     }
 
     /// Passes the line end that stands here.
-    fn end_line(&mut self) {
+    pub(super) fn end_line(&mut self) {
         let crlf = self.bytes[self.at..].starts_with(b"\r\n");
         self.at += if crlf { 2 } else { 1 };
         self.line += 1;
     }
 
     /// The rest of the line from here.
-    fn rest_of_line(&self) -> &'a str {
+    pub(super) fn rest_of_line(&self) -> &'a str {
         let rest = &self.bytes[self.at..];
         let length = rest
             .iter()
@@ -145,14 +145,15 @@ impl<'a> Cursor<'a> {
             return Err(self.error("a blank between `#include` and the file"));
         }
         let start = self.at + 1;
-        let length = self.text[start..end].find(['"', '\'', '\\']);
+        let length = self.text[start..end].find(char::from(quote));
         let Some(close) = length.map(|length| start + length) else {
             return Err(self.error("a closing quote on the same line"));
         };
-        self.at = close;
-        if self.bytes[close] != quote || close == start {
-            return Err(self.error("the name of the file, without quotes or backslashes in it"));
+        let file = &self.text[start..close];
+        if file.is_empty() || file.contains(['"', '\\']) {
+            return Err(self.error("the name of a file, without quotes or backslashes in it"));
         }
+        self.at = close;
         self.at += 1;
         let rest = self.text[self.at..end].trim_start_matches([' ', '\t']);
         if !(rest.is_empty() || rest.starts_with('#') || rest.starts_with("//")) {
@@ -160,7 +161,7 @@ impl<'a> Cursor<'a> {
             return Err(self.error("the end of the line after `#include`"));
         }
         self.at = end;
-        Ok(&self.text[start..close])
+        Ok(file)
     }
 
     /// Takes letters, digits and `_`, if a name begins here.
@@ -195,7 +196,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Whether a token ends at `at`: at a blank, or at one of `marks`.
-    fn ends(&self, at: usize, marks: &[u8]) -> bool {
+    pub(super) fn ends(&self, at: usize, marks: &[u8]) -> bool {
         self.byte(at)
             .is_none_or(|b| b <= b' ' || b == 0x7f || marks.contains(&b))
     }
@@ -210,7 +211,7 @@ impl<'a> Cursor<'a> {
         } else {
             let sign = usize::from(matches!(self.peek(), Some(b'+' | b'-')));
             if self.bytes[start + sign..].starts_with(b"infinity")
-                && self.ends(start + sign + 8, b"),]}")
+                && self.ends(start + sign + 8, MARKS)
             {
                 start + sign + 8
             } else {
@@ -244,6 +245,9 @@ impl<'a> Cursor<'a> {
 
     /// Reads a scalar that has no quotes and no parentheses.
     pub(super) fn bare(&mut self) -> Result<(AtomKind, &'a str)> {
+        // fhicl-cpp takes `true#` for a string, but `true #` for a bool. As the
+        // blank is there when a file comes back, both are a bool here.
+        const MARKS: &[u8] = b"#/,]}";
         const WORD_MARKS: &[u8] = b"#/,]}.[:";
         let start = self.at;
         for (token, kind) in [
@@ -251,7 +255,7 @@ impl<'a> Cursor<'a> {
             ("true", AtomKind::Bool),
             ("false", AtomKind::Bool),
         ] {
-            if self.starts_with(token) && self.ends(start + token.len(), b",]}") {
+            if self.starts_with(token) && self.ends(start + token.len(), MARKS) {
                 self.at += token.len();
                 return Ok((kind, &self.text[start..self.at]));
             }
@@ -261,7 +265,7 @@ impl<'a> Cursor<'a> {
         }
         let end = self.run(start, is_word);
         let digit = self.peek().is_some_and(|byte| byte.is_ascii_digit());
-        if end > start && self.ends(end, b"#/,]}") {
+        if end > start && self.ends(end, MARKS) {
             self.at = end;
             return Ok((AtomKind::Unquoted, &self.text[start..end]));
         }
@@ -298,92 +302,13 @@ impl<'a> Cursor<'a> {
         let error = self.error("a value");
         match self.peek() {
             None | Some(b',' | b']' | b'}' | b')' | b':' | b'#') => error,
+            _ if error.found.ends_with(";`") => error.hint(NO_SEMICOLON),
             _ => error.hint("put a string that is not one word of letters, digits and _ in quotes"),
-        }
-    }
-
-    /// Reads a string in the quotes that stand here, and gives it without them.
-    pub(super) fn string(&mut self) -> Result<(AtomKind, Cow<'a, str>)> {
-        let open = self.at;
-        let double = self.peek() == Some(b'"');
-        let quote = if double { b'"' } else { b'\'' };
-        let mut escaped = false;
-        let mut carriage_return = false;
-        self.at += 1;
-        let line = self.line;
-        loop {
-            let Some(byte) = self.peek() else {
-                self.at = open;
-                return Err(self.unterminated(open, quote));
-            };
-            // A quote after a backslash never ends a string, not even where
-            // that backslash is itself escaped: so fhicl-cpp reads it.
-            if byte == quote && !(double && self.bytes[self.at - 1] == b'\\') {
-                break;
-            }
-            match byte {
-                b'\\' if double && !escaped => {
-                    escaped = true;
-                    self.at += 1;
-                    continue;
-                }
-                _ if escaped && !matches!(byte, b'"' | b'\'' | b'\\' | b'n' | b't') => {
-                    self.at -= 1;
-                    return Err(self
-                        .error(r#"one of the escapes \" \' \\ \n \t"#)
-                        .hint(r"write a backslash as `\\`, or put the string in single quotes"));
-                }
-                b'\n' | b'\r' => {
-                    carriage_return |= byte == b'\r';
-                    self.end_line();
-                }
-                b'\t' => self.at += 1,
-                0..=0x1f | 0x7f => {
-                    return Err(self.error("a printable character in the string"));
-                }
-                _ => self.at += 1,
-            }
-            escaped = false;
-        }
-        let content = &self.text[open + 1..self.at];
-        self.at += 1;
-        if !self.ends(self.at, b",]}") {
-            let error = self.error("white space, `,`, `]` or `}` after the string");
-            return Err(if double && content.contains("\\\\\"") {
-                error.hint(BACKSLASH_AT_END)
-            } else if self.line > line {
-                error.hint("the string begins on an earlier line: is its closing quote missing?")
-            } else {
-                error
-            });
-        }
-        let kind = if double {
-            AtomKind::DoubleQuoted
-        } else {
-            AtomKind::SingleQuoted
-        };
-        let content = if carriage_return {
-            Cow::Owned(content.replace("\r\n", "\n").replace('\r', "\n"))
-        } else {
-            Cow::Borrowed(content)
-        };
-        Ok((kind, content))
-    }
-
-    fn unterminated(&self, open: usize, quote: u8) -> Box<SyntaxError> {
-        let found = "a string that never ends";
-        let expected = format!("a closing `{}`", char::from(quote));
-        let error = SyntaxError::found(self.text, open, expected, found);
-        if quote == b'"' && self.rest_of_line().contains("\\\\\"") {
-            error.hint(BACKSLASH_AT_END)
-        } else {
-            error
         }
     }
 }
 
-const BACKSLASH_AT_END: &str =
-    r#"a string in double quotes can't end in a backslash: FHiCL takes `\"` for a quote in it"#;
+pub(super) const NO_SEMICOLON: &str = "FHiCL has no `;`: white space alone stands between entries";
 
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'

@@ -8,10 +8,14 @@
 mod error;
 mod lexer;
 mod parser;
+mod string;
+mod table;
 mod tree;
 mod writer;
 
 pub use error::SyntaxError;
 pub use parser::{MAX_DEPTH, parse};
-pub use tree::{AtomKind, Comment, Content, Document, Entry, Protection, Value};
+pub use tree::{
+    AtomKind, Comment, Content, Document, Entry, INCLUDE_KEY, Protection, SPLICE_KEY, Value,
+};
 pub use writer::write;

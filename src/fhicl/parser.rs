@@ -1,15 +1,15 @@
 //! The grammar of FHiCL, by recursive descent.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use super::error::SyntaxError;
-use super::lexer::{Cursor, Result};
-use super::tree::{AtomKind, Content, Document, Entry, Protection, Value};
+use super::lexer::{Cursor, NO_SEMICOLON, Result};
+use super::table::{Table, protect};
+use super::tree::{AtomKind, Content, Document, Entry, INCLUDE_KEY, Protection, SPLICE_KEY, Value};
 
 /// How deep tables and sequences may lie in each other. Every real file stays
 /// far below; a stack of 2 MB holds several times as much.
-pub const MAX_DEPTH: usize = 500;
+pub const MAX_DEPTH: usize = 256;
 
 /// Reads a FHiCL text. A byte order mark at its beginning is skipped.
 ///
@@ -76,6 +76,10 @@ impl<'a> Parser<'a> {
                     .error("a name or the end of the file")
                     .hint("prologs stand before everything else, one after the other"));
             }
+            if self.at_keyword("END_PROLOG") {
+                let error = self.cursor.error("a name or the end of the file");
+                return Err(error.hint("no prolog is open here"));
+            }
             let entry = self.entry(Place::Main)?;
             main.push(entry);
             self.cursor.skip();
@@ -100,8 +104,13 @@ impl<'a> Parser<'a> {
     }
 
     fn prolog(&mut self, prolog: &mut Vec<Entry<'a>>) -> Result<()> {
+        let line = self.cursor.line;
         loop {
             self.cursor.skip();
+            if self.cursor.peek().is_none() {
+                let error = self.cursor.error("a name or END_PROLOG");
+                return Err(error.hint(format!("the prolog of line {line} is never ended")));
+            }
             if self.keyword("END_PROLOG") {
                 return Ok(());
             }
@@ -133,7 +142,10 @@ impl<'a> Parser<'a> {
         }
         let name = self.name(place)?;
         let protection = self.binding()?;
-        let mut value = self.value()?;
+        let line = self.cursor.line;
+        let mut value = self.value().map_err(|error| {
+            error.incomplete(|| format!("`{name}` of line {line} has no value"))
+        })?;
         if protection != Protection::None {
             protect(&mut value, protection).map_err(|()| {
                 let message = "a value without weaker protections inside";
@@ -151,15 +163,15 @@ impl<'a> Parser<'a> {
     fn splice(&mut self) -> Result<Entry<'a>> {
         let line = self.cursor.line;
         let start = self.cursor.at;
-        self.cursor.at += "@table::".len();
-        if self.cursor.word().is_none() {
-            return Err(self
-                .cursor
-                .error("the name of a table right after `@table::`"));
+        let (_, reference) = self.cursor.bare()?;
+        let name = &reference["@table::".len()..];
+        let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if !begins || name.contains([':', '@']) {
+            self.cursor.at = start;
+            return Err(self.cursor.error("the name of a table after `@table::`"));
         }
-        while self.part_of_name()? {}
         Ok(Entry::Splice {
-            reference: Cow::Borrowed(&self.cursor.text[start..self.cursor.at]),
+            reference: Cow::Borrowed(reference),
             line,
         })
     }
@@ -192,6 +204,9 @@ impl<'a> Parser<'a> {
             let error = self.cursor.error(place.expected());
             return Err(match self.cursor.peek() {
                 Some(byte) if byte.is_ascii_digit() => error.hint("no name begins with a digit"),
+                Some(b';') => error.hint(NO_SEMICOLON),
+                Some(b':') => error.hint("the word before it is a value already"),
+                Some(0x80..) => error.hint("a name is made of ASCII letters, digits and _"),
                 _ => error,
             });
         }
@@ -204,6 +219,10 @@ impl<'a> Parser<'a> {
             }
         }
         let name = &self.cursor.text[start..end];
+        if name.starts_with(INCLUDE_KEY) || name.starts_with(SPLICE_KEY) {
+            let error = SyntaxError::new(self.cursor.text, start, "another name");
+            return Err(error.hint("artdaqDB keeps `#include` and `@table::` under such names"));
+        }
         let compact = name
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"_.[]".contains(&b));
@@ -228,10 +247,11 @@ impl<'a> Parser<'a> {
         if !self.cursor.take(b':') {
             let error = self.cursor.error("`:` after a name");
             return Err(match self.cursor.peek() {
-                Some(b'-' | b'+' | b'/' | b'$' | b'%') => {
-                    error.hint("a name is made of letters, digits and _")
+                Some(b'-' | b'+' | b'/' | b'$' | b'%' | 0x80..) => {
+                    error.hint("a name is made of ASCII letters, digits and _")
                 }
                 Some(b'=') => error.hint("FHiCL assigns with `:`"),
+                Some(b' ' | b'\t') => error.hint("no blank stands after a protection"),
                 _ => error,
             });
         }
@@ -266,9 +286,13 @@ impl<'a> Parser<'a> {
             let expected = format!("at most {MAX_DEPTH} tables and sequences in each other");
             return Err(self.cursor.error(expected));
         }
+        let bracket = &self.cursor.text[self.cursor.at..=self.cursor.at];
+        let line = self.cursor.line;
         self.depth += 1;
         self.cursor.at += 1;
-        let content = read(self);
+        let content = read(self).map_err(|error| {
+            error.incomplete(|| format!("the `{bracket}` of line {line} is never closed"))
+        });
         self.depth -= 1;
         content
     }
@@ -376,99 +400,5 @@ fn without_blanks(name: &str) -> String {
         };
         compact.push(c);
         cursor.at += c.len_utf8();
-    }
-}
-
-/// Protects a value and all that is in it, as fhicl-cpp does.
-fn protect(value: &mut Value, protection: Protection) -> std::result::Result<(), ()> {
-    if value.protection != Protection::None {
-        // What is in it has this protection or a stronger one already.
-        return if value.protection < protection {
-            Err(())
-        } else {
-            Ok(())
-        };
-    }
-    value.protection = protection;
-    match &mut value.content {
-        Content::Atom(..) => Ok(()),
-        Content::Sequence(values) => values.iter_mut().try_for_each(|v| protect(v, protection)),
-        Content::Table(entries) => entries.iter_mut().try_for_each(|entry| match entry {
-            Entry::Assignment { value, .. } => protect(value, protection),
-            Entry::Include { .. } | Entry::Splice { .. } => Ok(()),
-        }),
-    }
-}
-
-/// A table as it is read. A repeated name replaces the earlier value in its
-/// place, unless an `@table::` or `#include` stands between the two: that one
-/// may set the name as well, so that their order counts.
-#[derive(Default)]
-struct Table<'a> {
-    entries: Vec<Entry<'a>>,
-    /// Behind the last `@table::` or `#include`.
-    fence: usize,
-    /// Where each name behind the fence stands; filled for large tables only.
-    places: HashMap<Cow<'a, str>, usize>,
-}
-
-impl<'a> Table<'a> {
-    /// Up to this many entries, looking through them is faster than hashing.
-    const SMALL: usize = 16;
-
-    /// Adds an entry. The error is what was expected, and what was found.
-    fn insert(&mut self, entry: Entry<'a>) -> std::result::Result<(), (String, String)> {
-        let Entry::Assignment { name, value } = &entry else {
-            self.entries.push(entry);
-            self.fence = self.entries.len();
-            self.places.clear();
-            return Ok(());
-        };
-        let Some(place) = self.find(name) else {
-            if !self.places.is_empty() {
-                self.places.insert(name.clone(), self.entries.len());
-            }
-            self.entries.push(entry);
-            return Ok(());
-        };
-        if let Entry::Assignment { value: earlier, .. } = &self.entries[place] {
-            let line = earlier.line;
-            if value.protection > earlier.protection {
-                return Err((
-                    format!("no stronger protection than that of line {line}"),
-                    format!("another value for `{name}`"),
-                ));
-            }
-            match earlier.protection {
-                Protection::None => self.entries[place] = entry,
-                Protection::Ignore => {}
-                Protection::Error => {
-                    return Err((
-                        format!("no other value for `{name}`, which line {line} protects"),
-                        "one".to_owned(),
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn find(&mut self, name: &str) -> Option<usize> {
-        let names = self.entries[self.fence..].iter().map(|entry| match entry {
-            Entry::Assignment { name, .. } => Some(name),
-            Entry::Include { .. } | Entry::Splice { .. } => None,
-        });
-        if self.entries.len() - self.fence <= Self::SMALL {
-            let place = names.into_iter().position(|n| n.is_some_and(|n| n == name));
-            return place.map(|place| self.fence + place);
-        }
-        if self.places.is_empty() {
-            for (place, name) in names.enumerate() {
-                if let Some(name) = name {
-                    self.places.insert(name.clone(), self.fence + place);
-                }
-            }
-        }
-        self.places.get(name).copied()
     }
 }

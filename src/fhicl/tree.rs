@@ -3,6 +3,12 @@
 
 use std::borrow::Cow;
 
+/// What artdaqDB calls an entry that is an `#include`, before its number. No
+/// name of a file's own may begin so.
+pub const INCLUDE_KEY: &str = "fhicl_pound_include_";
+/// The same for an `@table::`, of ours: the real tools have no place for one.
+pub const SPLICE_KEY: &str = "fhicl_at_table_";
+
 /// A FHiCL document: its prolog, its main part, and the comments of both.
 ///
 /// Two documents are equal if they configure the same: names, values, types,

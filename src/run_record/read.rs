@@ -120,13 +120,12 @@ impl RunRecord {
         }
         files.sort_by(|a, b| a.entity.cmp(&b.entity));
 
-        let metadata = metadata.as_deref().unwrap_or_default();
         Ok(RunRecord {
             run,
             path: path.to_path_buf(),
-            configuration: configuration(run, &Facts::read(metadata)),
+            configuration: configuration(run, metadata.as_deref()),
             files,
-            update: update(metadata, &listing, options),
+            update: update(metadata.as_deref().unwrap_or_default(), &listing, options),
         })
     }
 
@@ -179,16 +178,19 @@ fn update(metadata: &str, listing: &Listing, options: &Options) -> Update {
 }
 
 /// The name under which the run is archived in artdaqDB, behind `<run>/`.
-fn configuration(run: Run, facts: &Facts) -> String {
-    match facts.config_name {
-        Some(name) => name.replace(|c: char| c == '/' || c.is_control(), "_"),
-        None => {
-            log::warn!(
-                "run {run}: no \"Config name:\" in metadata.txt, archived as {DEFAULT_CONFIGURATION:?}"
-            );
-            DEFAULT_CONFIGURATION.to_string()
-        }
+fn configuration(run: Run, metadata: Option<&str>) -> String {
+    let named = metadata.and_then(|text| Facts::read(text).config_name);
+    if let Some(name) = named {
+        return name.replace(|c: char| c == '/' || c.is_control(), "_");
     }
+    if metadata.is_some() {
+        log::warn!(
+            "run {run}: no \"Config name:\" in metadata.txt, archived as {DEFAULT_CONFIGURATION:?}"
+        );
+    } else {
+        log::info!("run {run}: no metadata.txt, archived as {DEFAULT_CONFIGURATION:?}");
+    }
+    DEFAULT_CONFIGURATION.to_string()
 }
 
 /// Reads a regular file of a run record as text.

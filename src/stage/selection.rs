@@ -62,8 +62,9 @@ impl Selection {
                     .collect();
                 batch_size
             }
-            Mode::Retry => {
-                selection.take(survey, failures.iter().copied());
+            Mode::Retry { only } => {
+                let asked = |run: &Run| only.is_none_or(|only| only.contains(*run));
+                selection.take(survey, failures.iter().copied().filter(asked));
                 0
             }
             Mode::Runs(runs) => {
@@ -141,7 +142,9 @@ impl Selection {
         let total = self.runs.len() + self.beyond_limit;
         if total == 0 {
             match mode {
-                Mode::Retry => log::info!(target: target, "{title}: No failed runs to retry."),
+                Mode::Retry { .. } => {
+                    log::info!(target: target, "{title}: No failed runs to retry.")
+                }
                 _ => log::info!(target: target, "{title}: No new runs to {verb}."),
             }
             return;
@@ -224,16 +227,21 @@ mod tests {
     #[test]
     fn retry_takes_the_failure_log_less_what_is_archived_or_gone() {
         let survey = survey(&[3, 4, 5, 6], &[3, 4]);
-        let selection = Selection::new(&survey, Mode::Retry, &state(3, 6), &runs(&[4, 5, 99]), 1);
+        let mode = Mode::Retry { only: None };
+        let selection = Selection::new(&survey, mode, &state(3, 6), &runs(&[4, 5, 99]), 1);
         assert_eq!(selection.runs, list(&[5]));
         assert_eq!(selection.archived_since, list(&[4]));
         assert_eq!(selection.unknown, list(&[99]));
+        let only = RunSet::parse("6-98").unwrap();
+        let mode = Mode::Retry { only: Some(&only) };
+        let selection = Selection::new(&survey, mode, &state(3, 6), &runs(&[4, 5, 99]), 1);
+        assert_eq!(selection, Selection::default());
     }
 
     #[test]
     fn selected_runs_are_taken_whatever_the_state_says() {
         let survey = survey(&[3, 4, 5, 6], &[3]);
-        let wanted: RunSet = "3-5".parse().unwrap();
+        let wanted = RunSet::parse("3-5").unwrap();
         let selection = Selection::new(&survey, Mode::Runs(&wanted), &state(6, 6), &runs(&[]), 1);
         assert_eq!(selection.runs, list(&[4, 5]));
         assert_eq!(selection.archived_already, 1);

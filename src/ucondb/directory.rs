@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Access, FlockOperation, access, flock};
 use tempfile::NamedTempFile;
 use url::Url;
 
@@ -178,6 +178,19 @@ impl DirectoryUconDb {
 impl UconDb for DirectoryUconDb {
     fn location(&self) -> &str {
         &self.location
+    }
+
+    fn check(&self) -> Result<String> {
+        let runs = self.runs()?.len();
+        // The nearest directory that is there, in which the rest is created.
+        let existing = self
+            .directory
+            .ancestors()
+            .find(|directory| directory.exists())
+            .unwrap_or(&self.root);
+        access(existing, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|error| self.failed("write into", existing, error.into()))?;
+        Ok(format!("a directory with {runs} runs, writable"))
     }
 
     fn runs(&self) -> Result<BTreeSet<Run>> {

@@ -29,6 +29,7 @@ use self::auth::Authenticator;
 use self::listing::NotAListing;
 pub use self::retry::RetryPolicy;
 use self::transport::{Answer, Call, Transport};
+use self::upload::Probe;
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
 use crate::ucondb::{MAX_BLOB, Override, UconDb, Upload, Version};
@@ -150,6 +151,22 @@ impl HttpUconDb {
                 result => return result,
             }
         }
+    }
+
+    /// The server's version, such as `3.9.7`.
+    fn server_version(&self) -> Result<String, Failure> {
+        let subject = "asking for the server's version";
+        let answer = self.get(subject, self.address.version(), SHORT)?;
+        if answer.status != 200 {
+            return Err(self.refused(subject, &answer));
+        }
+        let text = String::from_utf8_lossy(&answer.body);
+        let version = text.trim();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_+".contains(&byte);
+        if version.is_empty() || version.len() > 40 || !version.bytes().all(plain) {
+            return Err(self.no_ucondb(subject, "answers what is no version".to_owned()));
+        }
+        Ok(version.to_owned())
     }
 
     /// Asks without credentials, as reading needs none.
@@ -284,6 +301,17 @@ impl HttpUconDb {
 impl UconDb for HttpUconDb {
     fn location(&self) -> &str {
         &self.address.location
+    }
+
+    fn check(&self) -> Result<String> {
+        let version = self.persist(|| self.server_version())?;
+        let runs = self.runs()?.len();
+        let credentials = match self.persist(|| self.probe("trying the credentials"))? {
+            Probe::NotMade => "credentials not tried, as that takes a stored run".to_owned(),
+            Probe::Open => "uploads need no credentials".to_owned(),
+            Probe::Accepted => format!("user {:?} may write", self.auth.user),
+        };
+        Ok(format!("UconDB {version} with {runs} runs; {credentials}"))
     }
 
     fn runs(&self) -> Result<BTreeSet<Run>> {

@@ -63,6 +63,13 @@ pub trait UconDb: Send + Sync {
     /// Server, folder and object for messages, without credentials.
     fn location(&self) -> &str;
 
+    /// Tries everything that an upload needs, without storing anything, and
+    /// says in one line what was found.
+    ///
+    /// # Errors
+    /// What would keep uploads from succeeding.
+    fn check(&self) -> Result<String>;
+
     /// Every run that has a version. Null keys, and keys that are not run
     /// numbers as [`Run`] prints them (`007`, `abc`), are skipped.
     ///

@@ -1,5 +1,7 @@
 //! What the FHiCL tests share.
 
+#![allow(dead_code, reason = "no test uses all of it")]
+
 use std::path::{Path, PathBuf};
 
 /// A directory of the real inputs and outputs, `../shared/<name>`. Without it

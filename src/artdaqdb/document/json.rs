@@ -10,7 +10,7 @@ use super::DocumentError;
 
 /// How deep arrays and objects may lie in each other. A FHiCL value takes two
 /// levels of metadata.
-const MAX_DEPTH: usize = 1100;
+const MAX_DEPTH: usize = 600;
 
 /// A JSON value.
 #[derive(Debug)]
@@ -130,7 +130,6 @@ impl<'a> Reader<'a> {
                         if !self.take(b'}') {
                             return Err(self.error("`,` or `}`"));
                         }
-                        members.shrink_to_fit();
                         value = Json::Object(members);
                     }
                 }
@@ -178,15 +177,16 @@ impl<'a> Reader<'a> {
         let mut end = start;
         let mut escapes = false;
         loop {
-            match bytes.get(end) {
-                None => return Err(self.error("a closing `\"`")),
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    escapes = true;
-                    end += 2;
-                }
-                Some(_) => end += 1,
+            let rest = bytes.get(end..).unwrap_or_default();
+            let Some(length) = rest.iter().position(|b| matches!(b, b'"' | b'\\')) else {
+                return Err(self.error("a closing `\"`"));
+            };
+            end += length;
+            if bytes[end] == b'"' {
+                break;
             }
+            escapes = true;
+            end += 2;
         }
         let raw = &self.text[start..end];
         let value = if escapes {

@@ -5,8 +5,10 @@ use std::collections::HashMap;
 
 use super::json::{self, Json};
 use super::write::type_name;
-use super::{Assigned, DocumentError, INCLUDE, OUTSIDE, SPLICE, StoredDocument};
-use crate::fhicl::{self, AtomKind, Comment, Content, Document, Entry, Protection, Value};
+use super::{Assigned, DocumentError, OUTSIDE, StoredDocument};
+use crate::fhicl::{
+    self, AtomKind, Comment, Content, Document, Entry, INCLUDE_KEY, Protection, SPLICE_KEY, Value,
+};
 
 type Result<T> = std::result::Result<T, DocumentError>;
 
@@ -96,13 +98,13 @@ impl<'j> Reader<'j> {
                 .next(key)
                 .ok_or_else(|| wrong(key, "has no metadata"))?;
             entries.push(match value {
-                Json::String(file) if is_key(key, INCLUDE) => Entry::Include {
+                Json::String(file) if is_key(key, INCLUDE_KEY) => Entry::Include {
                     file: Cow::Borrowed(file.as_ref()),
                     number: 0,
                     outside: metadata.get(OUTSIDE).is_some(),
                 },
                 Json::String(reference)
-                    if is_key(key, SPLICE) && reference.starts_with("@table::") =>
+                    if is_key(key, SPLICE_KEY) && reference.starts_with("@table::") =>
                 {
                     Entry::Splice {
                         reference: Cow::Borrowed(reference.as_ref()),

@@ -1,7 +1,7 @@
 //! Writes a document's JSON straight from the syntax tree.
 
-use super::{DocumentHead, INCLUDE, OUTSIDE, SPLICE};
-use crate::fhicl::{AtomKind, Content, Document, Entry, Value};
+use super::{DocumentHead, OUTSIDE};
+use crate::fhicl::{AtomKind, Content, Document, Entry, INCLUDE_KEY, SPLICE_KEY, Value};
 
 /// Writes a document as the real tools do: no indent, `{\n"k" : v,\n...\n}`,
 /// no line end at the end.
@@ -194,13 +194,13 @@ impl Writer<'_> {
             Entry::Assignment { name, .. } => self.string(name),
             Entry::Include { number, .. } => {
                 self.push("\"");
-                self.push(INCLUDE);
+                self.push(INCLUDE_KEY);
                 self.number(*number);
                 self.push("\"");
             }
             Entry::Splice { .. } => {
                 self.push("\"");
-                self.push(SPLICE);
+                self.push(SPLICE_KEY);
                 self.number(self.splices);
                 self.splices += 1;
                 self.push("\"");

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::rebuild;
 use crate::artdaqdb::index::{Entry, Index, Oid};
 use crate::artdaqdb::run_of;
 use crate::durable;
@@ -51,6 +52,16 @@ impl Collection {
             read: Read::Not,
             pending: Vec::new(),
         }
+    }
+
+    /// The collection's directory.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Forgets the index as it was read.
+    pub(super) fn forget(&mut self) {
+        self.read = Read::Not;
     }
 
     /// Where a document stands.
@@ -118,7 +129,7 @@ impl Collection {
             self.index.extend(&pending);
             if self.replace()? {
                 for entry in pending {
-                    note_run(&mut self.runs, &entry.version);
+                    note_run(&mut self.runs, &entry.configuration);
                 }
                 return Ok(());
             }
@@ -152,10 +163,14 @@ impl Collection {
         let on_disk = self.on_disk()?;
         self.index = match on_disk {
             Read::Missing => {
-                if let Some(document) = self.any_document()? {
-                    return Err(self.damaged(format!(
-                        "it is missing, though there are documents ({document})"
-                    )));
+                let count = match self.directory.is_dir() {
+                    true => rebuild::documents(&self.directory)?.len(),
+                    false => 0,
+                };
+                if count > 0 {
+                    return Err(
+                        self.damaged(format!("it is missing, though there are {count} documents"))
+                    );
                 }
                 Index::default()
             }
@@ -188,33 +203,13 @@ impl Collection {
         }
     }
 
-    /// The name of some document in the directory.
-    fn any_document(&self) -> Result<Option<String>> {
-        let failed = |source| Error::io("read", &self.directory, source);
-        let entries = match fs::read_dir(&self.directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(failed(source)),
-        };
-        for entry in entries {
-            let name = entry.map_err(failed)?.file_name();
-            let name = name.to_string_lossy();
-            if name
-                .strip_suffix(".json")
-                .is_some_and(|stem| Oid::parse(stem).is_some())
-            {
-                return Ok(Some(name.into_owned()));
-            }
-        }
-        Ok(None)
-    }
-
     fn damaged(&self, problem: String) -> Error {
         Error::ArtdaqDb {
             location: self.index_file().display().to_string(),
             problem: format!(
                 "the index can't be used: {problem}. Nothing was changed. Restore the index \
-                 from a backup; the documents beside it are the archive, so keep them"
+                 from a backup, or have a new one made of the documents beside it with \
+                 --rebuild-index"
             ),
             kind: ErrorKind::Unreachable,
         }

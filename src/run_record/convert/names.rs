@@ -2,14 +2,21 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::fhicl::{INCLUDE_KEY, SPLICE_KEY};
+
 use super::text::{is_name, push_comment, push_string};
 
 /// The characters that become `_` as a matter of course: `boardreader timeout`
 /// is `boardreader_timeout`. Any other change is said in a comment.
 const COURSE: [char; 7] = [' ', '-', '(', ')', '/', '#', '.'];
 
-/// Words at which a FHiCL parser sees a prolog and not a name.
-const RESERVED: [&str; 2] = ["BEGIN_PROLOG", "END_PROLOG"];
+/// Whether a word means something else than a name: to a FHiCL parser the
+/// bounds of a prolog, to artdaqDB an `#include` or a reference.
+fn is_reserved(word: &str) -> bool {
+    matches!(word, "BEGIN_PROLOG" | "END_PROLOG")
+        || word.starts_with(INCLUDE_KEY)
+        || word.starts_with(SPLICE_KEY)
+}
 
 /// Gives the keys of one file their names.
 #[derive(Debug, Default)]
@@ -128,17 +135,18 @@ fn is_plain(c: char) -> bool {
 }
 
 fn is_free(key: &str) -> bool {
-    is_name(key) && !RESERVED.contains(&key)
+    is_name(key) && !is_reserved(key)
 }
 
 /// A FHiCL name that looks like `base`.
 fn spell(base: &str) -> String {
-    let mut name = String::with_capacity(base.len() + 1);
-    if !base.starts_with(|c: char| !c.is_ascii_digit()) || RESERVED.contains(&base) {
-        name.push('_');
+    let plain = |c| if is_plain(c) { c } else { '_' };
+    let name: String = base.chars().map(plain).collect();
+    if is_free(&name) {
+        name
+    } else {
+        format!("_{name}")
     }
-    name.extend(base.chars().map(|c| if is_plain(c) { c } else { '_' }));
-    name
 }
 
 #[cfg(test)]
@@ -172,7 +180,16 @@ mod tests {
 
     #[test]
     fn every_key_gets_a_fhicl_name() {
-        for key in ["", "9lives", "é", "BEGIN_PROLOG", "a\"b", "x:y", "\u{0}"] {
+        for key in [
+            "",
+            "9lives",
+            "é",
+            "BEGIN_PROLOG",
+            "fhicl-pound-include-1",
+            "a\"b",
+            "x:y",
+            "\u{0}",
+        ] {
             let name = Names::new([key].into_iter()).name(key, key).name;
             assert!(is_free(&name), "{key:?} became {name:?}");
         }

@@ -1,10 +1,10 @@
 //! settings.txt: `key: value` lines with lists and comments.
 
 use super::Converted;
-use super::lists::items;
+use super::lists::{Item, items};
 use super::names::Names;
 use super::notes::{Notes, Oddity};
-use super::text::{is_number, is_quoted, split_comment, string};
+use super::text::{is_name, is_number, is_quoted, split_comment, string};
 
 /// Makes `settings.fcl`: numbers, `true`, `false` and lists bare, all else as
 /// strings.
@@ -29,7 +29,13 @@ pub fn convert(text: &str) -> Converted {
             names.push_stray(&mut out, number, line);
             continue;
         };
-        let (value, comment) = split_comment(value.trim_start());
+        let value = value.trim_start();
+        // After a list a comment is one; after anything else it belongs to the
+        // string that the archive has always held: `"false #true"`.
+        let (value, comment) = match value.starts_with('[') {
+            true => split_comment(value),
+            false => (value, None),
+        };
         let name = names.name(key, key);
         notes.add_name(number, key, &name);
         let value = value_of(value, number, &mut notes);
@@ -39,15 +45,29 @@ pub fn convert(text: &str) -> Converted {
 }
 
 fn value_of(value: &str, number: usize, notes: &mut Notes) -> String {
-    if is_number(value) || value == "true" || value == "false" || is_quoted(value) {
+    if is_number(value) || is_quoted(value) {
         return value.to_string();
+    }
+    if value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false") {
+        return value.to_ascii_lowercase();
     }
     if value.starts_with('[') {
         if let Some(items) = items(value) {
-            let items: Vec<String> = items.iter().map(|item| item.fhicl(false)).collect();
+            let items: Vec<String> = items.iter().map(list_item).collect();
             return format!("[ {} ]", items.join(", "));
         }
         notes.add(Oddity::KeptAsText, number, value);
     }
     string(value)
+}
+
+/// An item of a list: package names are kept with `-` made `_`, as the archive
+/// has always held them.
+fn list_item(item: &Item) -> String {
+    let name = item.text.replace('-', "_");
+    if is_name(&name) && !is_number(&item.text) {
+        name
+    } else {
+        item.fhicl(false)
+    }
 }

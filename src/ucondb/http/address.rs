@@ -96,6 +96,13 @@ impl Address {
         self.base.scheme() == "https"
     }
 
+    /// The server's version.
+    pub(super) fn version(&self) -> Url {
+        let mut url = self.at("version", &[]);
+        url.set_query(None);
+        url
+    }
+
     /// The listing of every version.
     pub(super) fn versions(&self) -> Url {
         self.at(

@@ -1,6 +1,8 @@
 //! What the server's answers mean: which are failures, whose fault they are,
 //! and what to do about them.
 
+use std::time::Duration;
+
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use url::Url;
 
@@ -11,8 +13,6 @@ use super::{HttpUconDb, listing};
 use crate::error::{Error, ErrorKind};
 use crate::run::Run;
 use crate::ucondb::Version;
-
-use std::time::Duration;
 
 /// How many characters of a server's own words a message repeats.
 const QUOTED: usize = 160;
@@ -142,7 +142,8 @@ impl HttpUconDb {
                 format!("{subject}: the connection broke: {cause}"),
             ),
             Fault::NotHttp(cause) => {
-                self.no_ucondb(subject, format!("answers what is not HTTP ({cause})"))
+                let what = format!("answers what is not HTTP ({cause}), as an https server does");
+                self.no_ucondb(subject, what)
             }
         }
     }
@@ -226,6 +227,8 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 /// error page, and of a traceback only its end, which says what happened.
 fn said(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(64 * 1024)]);
+    // A page's title repeats its text.
+    let text = text.split_once("</head>").map_or(&*text, |(_, text)| text);
     let mut plain = String::new();
     let mut in_tag = false;
     for character in text.chars() {
@@ -262,7 +265,7 @@ mod tests {
         assert_eq!(said(b""), "");
         assert_eq!(said(b"<html>\n<body></body>"), "");
         assert_eq!(
-            said(b"<html><body>\n<h1>502 Bad Gateway</h1>\r\n<hr>nginx</body></html>"),
+            said(b"<html><head><title>502 Bad Gateway</title></head><body>\n<h1>502 Bad Gateway</h1>\r\n<hr>nginx</body></html>"),
             ", \"502 Bad Gateway nginx\""
         );
         let long = format!("Traceback {} ValueError: the end", "x ".repeat(500));

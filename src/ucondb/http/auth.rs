@@ -39,10 +39,11 @@ pub(super) struct Credentials {
 }
 
 /// What a 401 means for the request that got it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Verdict {
-    /// There is a challenge that this request has not answered: send it again.
-    Again,
+    /// There is a challenge that this request has not answered: send it again
+    /// with these.
+    Again(Credentials),
     /// The credentials are refused.
     Refused,
 }
@@ -78,6 +79,16 @@ impl Authenticator {
         let Known::Challenge(challenge) = &mut *known else {
             return Ok(Credentials::default());
         };
+        self.respond(challenge, method, url)
+    }
+
+    /// Answers a challenge, which counts it.
+    fn respond(
+        &self,
+        challenge: &mut WwwAuthenticateHeader,
+        method: &'static str,
+        url: &Url,
+    ) -> Result<Credentials, String> {
         let target = match url.query() {
             Some(query) => format!("{}?{query}", url.path()),
             None => url.path().to_owned(),
@@ -109,24 +120,32 @@ impl Authenticator {
         }
     }
 
-    /// Takes the challenge of a 401 that answered a request with the
-    /// credentials `used`. `fresh` says that their nonce was itself learnt in
-    /// the course of this request.
-    pub(super) fn refused(&self, used: &Credentials, fresh: bool, headers: &HeaderMap) -> Verdict {
-        let Some(challenge) = best_challenge(headers) else {
-            return Verdict::Refused;
+    /// Answers the challenge of a 401 to a request with the credentials
+    /// `used`, and keeps it for later requests. `fresh` says that the nonce
+    /// used was itself learnt in the course of this request.
+    pub(super) fn refused(
+        &self,
+        used: &Credentials,
+        fresh: bool,
+        headers: &HeaderMap,
+        method: &'static str,
+        url: &Url,
+    ) -> Result<Verdict, String> {
+        let Some(mut challenge) = best_challenge(headers) else {
+            return Ok(Verdict::Refused);
         };
         if used.nonce.is_some() && fresh && !challenge.stale {
-            return Verdict::Refused;
+            return Ok(Verdict::Refused);
         }
+        let credentials = self.respond(&mut challenge, method, url)?;
         let mut known = lock(&self.known);
         // Another worker may have learnt a newer one than this request used.
         let superseded = matches!(&*known, Known::Challenge(current)
-            if used.nonce.as_ref().is_some_and(|nonce| *nonce != current.nonce));
+            if used.nonce.as_ref() != Some(&current.nonce));
         if !superseded {
             *known = Known::Challenge(challenge);
         }
-        Verdict::Again
+        Ok(Verdict::Again(credentials))
     }
 }
 
@@ -191,17 +210,28 @@ mod tests {
     const REAL: &str =
         r#"Digest realm="ucon_prd.ev01", nonce="b'MTc5NTQxOTA2Mw=='", algorithm=MD5, qop="auth""#;
 
+    fn refuse(
+        auth: &Authenticator,
+        used: &Credentials,
+        fresh: bool,
+        headers: &HeaderMap,
+    ) -> Option<Credentials> {
+        match auth.refused(used, fresh, headers, "POST", &url()).unwrap() {
+            Verdict::Again(credentials) => Some(credentials),
+            Verdict::Refused => None,
+        }
+    }
+
     #[test]
     fn one_challenge_serves_every_later_request() {
         let auth = authenticator();
         let guard = auth.learn().unwrap();
         let none = auth.credentials("POST", &url()).unwrap();
         assert!(none.header.is_none());
-        assert_eq!(auth.refused(&none, false, &challenge(REAL)), Verdict::Again);
+        let mut credentials = refuse(&auth, &none, false, &challenge(REAL)).unwrap();
         drop(guard);
         assert!(auth.learn().is_none());
         for count in 1..=3 {
-            let credentials = auth.credentials("POST", &url()).unwrap();
             let header = credentials.header.unwrap();
             assert!(header.is_sensitive());
             let text = header.to_str().unwrap();
@@ -212,6 +242,7 @@ mod tests {
                 "{text}"
             );
             assert!(!text.contains("geheim"), "{text}");
+            credentials = auth.credentials("POST", &url()).unwrap();
         }
     }
 
@@ -219,39 +250,26 @@ mod tests {
     fn a_refusal_of_a_fresh_nonce_is_final_and_an_expired_one_is_not() {
         let auth = authenticator();
         let none = Credentials::default();
-        auth.refused(&none, false, &challenge(REAL));
-        let used = auth.credentials("POST", &url()).unwrap();
-        assert_eq!(
-            auth.refused(&used, true, &challenge(REAL)),
-            Verdict::Refused
-        );
+        let used = refuse(&auth, &none, false, &challenge(REAL)).unwrap();
+        assert!(refuse(&auth, &used, true, &challenge(REAL)).is_none());
         let stale = r#"Digest realm="r", nonce="2", stale=true, qop="auth""#;
-        assert_eq!(auth.refused(&used, true, &challenge(stale)), Verdict::Again);
-        let used = auth.credentials("POST", &url()).unwrap();
+        let used = refuse(&auth, &used, true, &challenge(stale)).unwrap();
         let next = r#"Digest realm="r", nonce="3", qop="auth""#;
-        assert_eq!(auth.refused(&used, false, &challenge(next)), Verdict::Again);
-        assert_eq!(
-            auth.refused(&used, false, &HeaderMap::new()),
-            Verdict::Refused
-        );
+        assert!(refuse(&auth, &used, false, &challenge(next)).is_some());
+        assert!(refuse(&auth, &used, false, &HeaderMap::new()).is_none());
     }
 
     #[test]
     fn a_late_refusal_does_not_bring_back_an_older_challenge() {
         let auth = authenticator();
-        auth.refused(&Credentials::default(), false, &challenge(REAL));
-        let slow = auth.credentials("POST", &url()).unwrap();
+        let slow = refuse(&auth, &Credentials::default(), false, &challenge(REAL)).unwrap();
         let fast = auth.credentials("POST", &url()).unwrap();
         let newer = r#"Digest realm="r", nonce="2", qop="auth""#;
         let other = r#"Digest realm="r", nonce="3", qop="auth""#;
-        assert_eq!(
-            auth.refused(&fast, false, &challenge(newer)),
-            Verdict::Again
-        );
-        assert_eq!(
-            auth.refused(&slow, false, &challenge(other)),
-            Verdict::Again
-        );
+        refuse(&auth, &fast, false, &challenge(newer)).unwrap();
+        // Its own challenge answers the slow request, the newer one all others.
+        let again = refuse(&auth, &slow, false, &challenge(other)).unwrap();
+        assert_eq!(again.nonce.as_deref(), Some("3"));
         assert_eq!(
             auth.credentials("POST", &url()).unwrap().nonce.as_deref(),
             Some("2")

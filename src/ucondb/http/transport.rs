@@ -4,6 +4,7 @@
 
 use std::error::Error as StdError;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +30,10 @@ const SLOWEST: u64 = 256 * 1024;
 /// How much of a request's body is handed over at once, in bytes. Small enough
 /// that progress is seen and that TLS copies little.
 const PIECE: usize = 64 * 1024;
+
+/// What is waited beyond a time limit, so that a connection that takes too
+/// long is reported as such, and not as an answer that does.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// Connections and the thread that drives them.
 pub(super) struct Transport {
@@ -177,7 +182,7 @@ impl Transport {
         if start + total < last + idle {
             (start + total, Fault::Timeout(total, "the whole request"))
         } else {
-            (last + idle, Fault::Timeout(idle, what))
+            (last + idle + GRACE, Fault::Timeout(idle, what))
         }
     }
 
@@ -353,17 +358,27 @@ fn certificates(file: &Path) -> Result<Vec<Certificate>, String> {
     Ok(certificates)
 }
 
+/// An error and what caused it. An I/O error made of another error does not
+/// give that one as its source, so it is looked into.
 fn chain<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
+    std::iter::successors(Some(error), |&error| {
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+            .map(|inner| inner as &(dyn StdError + 'static));
+        inner.or_else(|| error.source())
+    })
 }
 
 /// The innermost cause, which names what happened; the layers around it name
-/// themselves.
+/// themselves. References to a library's manual are left out.
 fn root_cause(error: &(dyn StdError + 'static)) -> String {
-    chain(error)
-        .last()
-        .map(ToString::to_string)
-        .unwrap_or_default()
+    let cause = chain(error).last().map(ToString::to_string);
+    let cause = cause.unwrap_or_default();
+    match cause.split_once(": https://docs.") {
+        Some((cause, _)) => cause.to_owned(),
+        None => cause,
+    }
 }

@@ -1,9 +1,10 @@
 //! Storing a blob exactly once: its body is sent once, and whatever becomes of
 //! the answer, only what the server says it holds counts.
 
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use url::Url;
 
 use super::answers::Failure;
 use super::auth::{Credentials, Verdict};
@@ -15,6 +16,17 @@ use crate::ucondb::{MAX_BLOB, Override, Upload, Version};
 /// How many challenges are answered for one upload. More than one comes only
 /// from a server whose nonces expire.
 const CHALLENGES: usize = 3;
+
+/// What a probe found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Probe {
+    /// No run is known that it could be made with.
+    NotMade,
+    /// The server wants no credentials.
+    Open,
+    /// The server sent a challenge, and accepted the answer.
+    Accepted,
+}
 
 impl HttpUconDb {
     /// Stores a blob, trying again as often as the policy allows.
@@ -77,36 +89,21 @@ impl HttpUconDb {
         existing: Override,
     ) -> Result<Upload, Failure> {
         let subject = format!("run {run}: upload of {} bytes", sent.size);
+        let url = self.address.upload(run, existing);
         // One worker finds out what the server wants; the others wait for it
         // rather than send their blobs in vain.
-        let mut learning = self.auth.learn();
-        let mut fresh = false;
-        if learning.is_some() {
-            fresh = self.probe(&subject)?;
+        let learning = self.auth.learn();
+        let fresh = learning.is_some() && self.probe(&subject)? == Probe::Accepted;
+        let (answer, credentials) = self.post(&subject, &url, blob, fresh, learning)?;
+        if answer.status == 401 {
+            return Err(self.refused(&subject, &answer));
         }
-        for _ in 0..=CHALLENGES {
-            let (answer, credentials) = self.post(&subject, run, blob, existing)?;
-            if answer.status == 401 {
-                match self.auth.refused(&credentials, fresh, &answer.headers) {
-                    Verdict::Again => {
-                        learning.take();
-                        fresh = true;
-                    }
-                    Verdict::Refused => return Err(self.refused(&subject, &answer)),
-                }
-                continue;
-            }
-            let outcome = self.judge(&subject, run, sent, existing, &answer);
-            if outcome.is_ok() {
-                self.auth.accepted(&credentials);
-                self.note(run);
-            }
-            return outcome;
+        let outcome = self.judge(&subject, run, sent, existing, &answer);
+        if outcome.is_ok() {
+            self.auth.accepted(&credentials);
+            self.note(run);
         }
-        Err(self.unreachable(format!(
-            "{subject}: the server calls every nonce stale, even the one it has just given: its \
-             clocks or its front ends disagree"
-        )))
+        outcome
     }
 
     /// Learns the server's challenge and tries the credentials without sending
@@ -114,65 +111,74 @@ impl HttpUconDb {
     /// refused with the challenge, and then because the key exists. Nothing can
     /// be stored even by a server without authentication, which is true of no
     /// other request. Without such a key the first blob itself is the question.
-    /// Returns whether a challenge was learnt.
-    fn probe(&self, subject: &str) -> Result<bool, Failure> {
+    pub(super) fn probe(&self, subject: &str) -> Result<Probe, Failure> {
         let known = *self
             .known_run
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let Some(known) = known else {
-            return Ok(false);
+            return Ok(Probe::NotMade);
         };
         // Whether it still exists: an administrator may have deleted it.
         if self.look_up(known)?.is_none() {
-            return Ok(false);
+            return Ok(Probe::NotMade);
         }
-        let mut fresh = false;
-        for _ in 0..=CHALLENGES {
-            let (answer, credentials) = self.post(subject, known, &Bytes::new(), Override::No)?;
-            match answer.status {
-                401 => match self.auth.refused(&credentials, fresh, &answer.headers) {
-                    Verdict::Again => fresh = true,
-                    Verdict::Refused => return Err(self.refused(subject, &answer)),
-                },
-                500 if already_exists(&answer) => {
-                    self.auth.accepted(&credentials);
-                    return Ok(fresh);
-                }
-                200 => {
-                    return Err(self.unreachable(format!(
-                        "{subject}: UconDB took an empty blob for the existing key {known}, \
-                         against its own rules; check that key by hand"
-                    )));
-                }
-                _ => return Err(self.refused(subject, &answer)),
+        let url = self.address.upload(known, Override::No);
+        let (answer, credentials) = self.post(subject, &url, &Bytes::new(), false, None)?;
+        match answer.status {
+            500 if already_exists(&answer) => {
+                self.auth.accepted(&credentials);
+                Ok(match credentials.header {
+                    Some(_) => Probe::Accepted,
+                    None => Probe::Open,
+                })
             }
+            200 => Err(self.unreachable(format!(
+                "{subject}: UconDB took an empty blob for the existing key {known}, against its \
+                 own rules; check that key by hand"
+            ))),
+            _ => Err(self.refused(subject, &answer)),
         }
-        Ok(fresh)
     }
 
+    /// Sends a body, with the answer to the challenge that is known, and again
+    /// for each challenge that comes. `fresh` says that the known one was learnt
+    /// just before. The first challenge ends the `learning`.
     fn post(
         &self,
         subject: &str,
-        run: Run,
-        blob: &Bytes,
-        existing: Override,
+        url: &Url,
+        body: &Bytes,
+        mut fresh: bool,
+        mut learning: Option<MutexGuard<'_, ()>>,
     ) -> Result<(Answer, Credentials), Failure> {
-        let url = self.address.upload(run, existing);
-        let credentials = self
-            .auth
-            .credentials("POST", &url)
-            .map_err(|problem| self.unreachable(format!("{subject}: {problem}")))?;
-        let answer = self
-            .transport
-            .send(Call {
-                url,
-                body: Some(blob.clone()),
-                authorization: credentials.header.clone(),
-                limit: SHORT,
-            })
-            .map_err(|fault| self.fault(subject, fault))?;
-        Ok((answer, credentials))
+        let no_answer = |problem| self.unreachable(format!("{subject}: {problem}"));
+        let mut credentials = self.auth.credentials("POST", url).map_err(no_answer)?;
+        let mut challenges = 0;
+        loop {
+            let answer = self
+                .transport
+                .send(Call {
+                    url: url.clone(),
+                    body: Some(body.clone()),
+                    authorization: credentials.header.clone(),
+                    limit: SHORT,
+                })
+                .map_err(|fault| self.fault(subject, fault))?;
+            if answer.status != 401 || challenges == CHALLENGES {
+                return Ok((answer, credentials));
+            }
+            let verdict = self
+                .auth
+                .refused(&credentials, fresh, &answer.headers, "POST", url);
+            match verdict.map_err(no_answer)? {
+                Verdict::Refused => return Ok((answer, credentials)),
+                Verdict::Again(answered) => credentials = answered,
+            }
+            learning.take();
+            fresh = true;
+            challenges += 1;
+        }
     }
 
     fn judge(

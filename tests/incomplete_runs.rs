@@ -1,0 +1,201 @@
+//! Runs that are archived while they are still going, and blobs that are
+//! replaced on purpose.
+
+mod support;
+
+use std::fs;
+
+use run_record_archiver::artdaqdb::ArtdaqDb;
+use run_record_archiver::run::Run;
+use run_record_archiver::ucondb::UconDb;
+use run_record_archiver::ucondb::directory::DirectoryUconDb;
+use support::archiver::Test;
+use support::text_of;
+
+const STOP_LINE: &str = "DAQInterface stop time: Wed Mar 18 19:02:11 UTC 2026\n";
+
+/// Takes the stop time out of a record, as while the run is going.
+fn still_going(test: Test, run: u64) -> Test {
+    let path = test.records().join(run.to_string()).join("metadata.txt");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace(STOP_LINE, "")).unwrap();
+    test
+}
+
+fn ends(test: &Test, run: u64) {
+    let path = test.records().join(run.to_string()).join("metadata.txt");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text + STOP_LINE).unwrap();
+}
+
+fn has_stop_time(test: &Test, run: u64) -> (bool, bool) {
+    let stored = test.artdaqdb().read(Run(run)).unwrap();
+    let in_artdaqdb = text_of(&stored.files, "RunHistory2").contains("DAQInterface_stop_time");
+    (
+        in_artdaqdb,
+        test.blob(run).contains("DAQInterface_stop_time"),
+    )
+}
+
+fn folder(test: &Test, name: &str) -> Vec<u64> {
+    let url = format!("file://{}", test.path().join("ucondb").display());
+    let ucondb = DirectoryUconDb::from_url(&url, name, "configuration").unwrap();
+    ucondb
+        .runs()
+        .unwrap()
+        .into_iter()
+        .map(|run| run.0)
+        .collect()
+}
+
+fn documents(test: &Test) -> usize {
+    let comparison = &test.artdaqdb().compare_indexes().unwrap()[0].1;
+    assert!(comparison.lost.is_empty() && comparison.unnamed.is_empty());
+    comparison.documents
+}
+
+#[test]
+fn a_late_stop_time_reaches_both_databases_once() {
+    let test = still_going(Test::new().records_in([1, 2, 3]), 2);
+    test.run(&["--incremental"])
+        .exits(0)
+        .says("Without stop time: 1 run(s) (2)");
+    assert_eq!(has_stop_time(&test, 1), (true, true));
+    assert_eq!(has_stop_time(&test, 2), (false, false));
+    assert_eq!(test.migrated(), [1, 2, 3]);
+    let before = documents(&test);
+
+    // Nothing happens until it is there.
+    test.run(&["--incremental"])
+        .exits(0)
+        .does_not_say("→ Processing");
+    ends(&test, 2);
+    test.run(&["--incremental"])
+        .exits(0)
+        .says("✓ Run 2: stop time added in artdaqDB")
+        .says("a new version is stored under its key")
+        .says("✓ Run 2 migrated successfully")
+        .does_not_say("came late");
+    assert_eq!(has_stop_time(&test, 2), (true, true));
+    assert_eq!(documents(&test), before + 1);
+    assert_eq!(test.state("migrator_state.json"), (3, 3));
+    assert_eq!(test.failures("migrate_failures.log"), [0; 0]);
+
+    test.run(&["--incremental"])
+        .exits(0)
+        .does_not_say("stop time")
+        .does_not_say("→ Processing");
+    assert_eq!(documents(&test), before + 1);
+}
+
+#[test]
+fn the_two_databases_can_get_it_in_executions_apart() {
+    let test = still_going(Test::new().records_in([1, 2]), 1);
+    test.run(&[]).exits(0);
+    ends(&test, 1);
+    test.run(&["--import-only", "--incremental"]).exits(0);
+    assert_eq!(has_stop_time(&test, 1), (true, false));
+    test.run(&["--import-only", "--incremental"]).exits(0);
+    test.run(&["--migrate-only", "--incremental"]).exits(0);
+    assert_eq!(has_stop_time(&test, 1), (true, true));
+    let documents_before = documents(&test);
+    test.run(&[]).exits(0).does_not_say("→ Processing");
+    assert_eq!(documents(&test), documents_before);
+}
+
+/// As after a kill between artdaqDB and the list of incomplete runs.
+#[test]
+fn a_stop_time_that_artdaqdb_has_already_is_not_added_again() {
+    let test = still_going(Test::new().records_in([1]), 1);
+    test.run(&[]).exits(0);
+    let list = fs::read(test.work("incomplete_runs.json")).unwrap();
+    ends(&test, 1);
+    test.run(&[]).exits(0);
+    let (documents_before, blob) = (documents(&test), test.blob(1));
+    fs::write(test.work("incomplete_runs.json"), list).unwrap();
+    test.run(&[])
+        .exits(0)
+        .says("Run 1 is in UconDB already, with the same content");
+    assert_eq!(documents(&test), documents_before);
+    assert_eq!(test.blob(1), blob);
+}
+
+#[test]
+fn a_run_can_wait_for_its_stop_time() {
+    let test = still_going(Test::new().records_in([1, 2, 3]), 2)
+        .set("source_files.incomplete_runs", "wait");
+    test.run(&["--incremental"])
+        .exits(0)
+        .says("1 run(s) wait for their stop time: 2");
+    assert_eq!(
+        (test.imported(), test.migrated()),
+        (vec![1, 2, 3], vec![1, 3])
+    );
+    assert_eq!(test.state("migrator_state.json"), (1, 1));
+    test.run(&["--incremental"])
+        .exits(0)
+        .does_not_say("→ Processing");
+    ends(&test, 2);
+    test.run(&["--incremental"]).exits(0);
+    assert_eq!(test.migrated(), [1, 2, 3]);
+    assert_eq!(has_stop_time(&test, 2), (true, true));
+
+    // It does not wait for ever.
+    let test = still_going(Test::new().record(1), 1)
+        .set("source_files.incomplete_runs", "wait")
+        .set("source_files.incomplete_after_hours", "0");
+    test.run(&["--incremental"]).exits(0);
+    assert_eq!(test.migrated(), [1]);
+}
+
+#[test]
+fn runs_still_going_can_have_a_folder_of_their_own() {
+    let test = still_going(Test::new().records_in([1, 2, 3]), 2)
+        .set("ucon_db.pending_folder", "test_pending");
+    test.run(&["--incremental"]).exits(0);
+    assert_eq!(
+        (folder(&test, "test"), folder(&test, "test_pending")),
+        (vec![1, 3], vec![2])
+    );
+    assert_eq!(test.state("migrator_state.json"), (3, 3));
+    test.run(&["--incremental"])
+        .exits(0)
+        .does_not_say("→ Processing");
+    ends(&test, 2);
+    test.run(&["--incremental"])
+        .exits(0)
+        .does_not_say("came late");
+    assert_eq!(
+        (folder(&test, "test"), folder(&test, "test_pending")),
+        (vec![1, 2, 3], vec![2])
+    );
+    assert_eq!(has_stop_time(&test, 2), (true, true));
+    test.run(&["--incremental"])
+        .exits(0)
+        .does_not_say("→ Processing");
+}
+
+#[test]
+fn a_record_that_differs_is_never_overwritten_but_on_purpose() {
+    let test = Test::new().records_in([1, 2]);
+    test.run(&["--import-only"]).exits(0);
+    let foreign = bytes::Bytes::from_static(b"Start of Record\nsomething else\n");
+    let stored = test.ucondb().upload(
+        Run(1),
+        foreign.clone(),
+        run_record_archiver::ucondb::Override::No,
+    );
+    assert!(stored.is_ok());
+
+    // The listing has the key, so the run counts as migrated until it is asked for.
+    test.run(&["--migrate-only"]).exits(0);
+    assert_eq!(test.blob(1).as_bytes(), foreign);
+    test.run(&["--migrate-only", "--override-existing"])
+        .exits(1)
+        .says("--runs");
+    test.run(&["--migrate-only", "--runs", "1-2", "--override-existing"])
+        .exits(0)
+        .says("a new version is stored under its key")
+        .says("Run 2 is in UconDB already, with the same content");
+    assert!(test.blob(1).contains("Run Number: 1\n"));
+}

@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# The one test command: installs what the tests need, then checks and tests
+# everything, as CI does it. `--local` skips, saying so, what needs files or
+# servers that are not here.
+
+set -euo pipefail
+
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+PATH=$PATH:${CARGO_HOME:-${HOME:-}/.cargo}/bin
+
+case ${1-} in
+    '') export CI=${CI:-1} ;;
+    --local) unset CI ;;
+    *)
+        printf 'usage: tests/run.sh [--local]\n' >&2
+        exit 1
+        ;;
+esac
+
+step() {
+    printf '\n== %s\n' "$*"
+}
+
+# Debian packages by the program that shows them installed.
+step 'Programs that the tests need'
+packages=()
+command -v cc >/dev/null || packages+=(gcc)
+[[ -e /usr/include/stdlib.h ]] || packages+=(libc6-dev)
+command -v shellcheck >/dev/null || packages+=(shellcheck)
+if ((${#packages[@]} > 0)); then
+    if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
+        printf 'tests/run.sh: missing: %s\nAs root: apt-get install %s\n' \
+            "${packages[*]}" "${packages[*]}" >&2
+        exit 1
+    fi
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+fi
+if ! command -v cargo >/dev/null; then
+    printf 'tests/run.sh: missing: Rust: install it from https://rustup.rs\n' >&2
+    exit 1
+fi
+for component in rustfmt clippy; do
+    if ! cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1; then
+        rustup component add "$component"
+    fi
+done
+
+step 'cargo fmt'
+cargo fmt --check
+
+step 'cargo clippy'
+cargo clippy --all-targets --locked -- -D warnings
+
+step 'cargo doc'
+RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
+
+step 'shellcheck'
+shellcheck run_archiver.sh tests/run.sh .ci/run
+
+step 'cargo test'
+cargo test --locked
+
+step 'The example, twice'
+scratch=$(mktemp -d)
+trap 'rm -rf -- "$scratch"' EXIT
+example() {
+    env -i PATH="$PATH" HOME="$HOME" LANG=C.UTF-8 \
+        ${CARGO_HOME:+CARGO_HOME="$CARGO_HOME"} ${RUSTUP_HOME:+RUSTUP_HOME="$RUSTUP_HOME"} \
+        ${CARGO_TARGET_DIR:+CARGO_TARGET_DIR="$CARGO_TARGET_DIR"} \
+        ARCHIVER_ENV_FILE=/dev/null WORK_DIR="$scratch/work" \
+        ./run_archiver.sh config.example.yaml
+}
+fail() {
+    printf 'tests/run.sh: the example: %s\n' "$1" >&2
+    exit 1
+}
+# Name and checksum of every file in both databases.
+databases() {
+    local database
+    for database in artdaqdb ucondb; do
+        [[ -d $scratch/work/$database ]] || fail "it has made no $database"
+    done
+    find "$scratch/work/artdaqdb" "$scratch/work/ucondb" -type f -exec sha256sum {} + | sort -k 2
+}
+example || fail "the first execution ended with $?"
+databases >"$scratch/first"
+for run in samples/run_records/[0-9]*/; do
+    grep -q "/ucondb/.*$(basename "$run")" "$scratch/first" ||
+        fail "run $(basename "$run") is not in UconDB"
+done
+example || fail "the second execution ended with $?"
+databases >"$scratch/second"
+cmp "$scratch/first" "$scratch/second" || fail 'the second execution changed a database'
+[[ ! -e $scratch/work/.archiver.lock ]] || fail 'the lock file was left'
+
+step 'All is well'
