@@ -10,7 +10,7 @@ mod read;
 mod write;
 
 #[cfg(feature = "mongodb")]
-pub(super) use json::{Json, parse as parse_json};
+pub(super) use json::Json;
 pub use read::read;
 #[cfg(feature = "mongodb")]
 pub(super) use read::read_tree;

@@ -50,7 +50,7 @@ impl<'a> Json<'a> {
 }
 
 /// Reads a JSON text.
-pub(in crate::artdaqdb) fn parse(text: &str) -> Result<Json<'_>, DocumentError> {
+pub(super) fn parse(text: &str) -> Result<Json<'_>, DocumentError> {
     let mut reader = Reader { text, at: 0 };
     let value = reader.document()?;
     reader.skip();
