@@ -27,15 +27,16 @@ use super::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::{FclFile, Run};
 use address::Address;
-use connection::{Batch, Connection, Stored, persevere};
+use connection::{Batch, Connection, Stored, persevere, wait};
 
 mod address;
 mod connection;
 mod failure;
 mod tree;
 
-/// How often a write starts over because another one was faster.
-const RACES: u32 = 3;
+/// How often a write starts over because some of its documents are there, but a
+/// majority does not have them yet: some seconds in all.
+const RACES: u32 = 7;
 /// How many identities are looked up together when a free one is sought.
 const LOOK_AHEAD: usize = 8;
 
@@ -312,7 +313,7 @@ impl ArtdaqDb for MongoDb {
 
     fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()> {
         let connection = self.writing()?;
-        for _ in 0..RACES {
+        for race in 1..=RACES {
             let found = self
                 .presence(&connection, run)
                 .map_err(|error| self.failure(&format!("look up run {run}"), &error))?;
@@ -330,13 +331,14 @@ impl ArtdaqDb for MongoDb {
                 self.lock().unknown.remove(&run);
                 return Ok(());
             }
+            wait(race);
         }
         Err(self.raced(run))
     }
 
     fn update(&self, run: Run, files: &[FclFile]) -> Result<()> {
         let connection = self.writing()?;
-        for _ in 0..RACES {
+        for race in 1..=RACES {
             let found = self
                 .presence(&connection, run)
                 .map_err(|error| self.failure(&format!("look up run {run}"), &error))?;
@@ -350,6 +352,7 @@ impl ArtdaqDb for MongoDb {
             if self.store(&connection, run, &batch)? == Stored::Now {
                 return Ok(());
             }
+            wait(race);
         }
         Err(self.raced(run))
     }

@@ -386,7 +386,7 @@ fn primary() -> SelectionCriteria {
 }
 
 /// Waits between two attempts, longer each time.
-fn wait(attempt: u32) {
+pub(super) fn wait(attempt: u32) {
     let (first, longest) = BACKOFF;
     let delay = (first * 2_u32.saturating_pow(attempt - 1)).min(longest);
     // Those who failed together must not come back together.
