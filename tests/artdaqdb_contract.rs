@@ -334,3 +334,35 @@ fn names_that_only_fhicl_has_are_kept() {
         assert_holds(open().as_ref(), 7, &files);
     });
 }
+
+#[test]
+fn a_uri_is_opened_by_its_scheme_and_never_shown() {
+    use run_record_archiver::artdaqdb::open;
+
+    assert!(open("filesystemdb:///data/archive").is_ok());
+    let mongodb = open("mongodb://user:tuna@host/archive");
+    if cfg!(feature = "mongodb") {
+        assert_eq!(mongodb.unwrap().location(), "mongodb://host:27017/archive");
+        assert!(open("mongodb+srv://user:tuna@host.example.org/archive").is_ok());
+    } else {
+        let Err(error) = mongodb else {
+            panic!("opened without the feature");
+        };
+        assert!(
+            error.to_string().contains("built without MongoDB"),
+            "{error}"
+        );
+        assert!(!error.to_string().contains("tuna"), "{error}");
+    }
+    for (uri, problem) in [
+        ("ftp://user:tuna@host/x", "ftp"),
+        ("user:tuna", "no scheme"),
+    ] {
+        let Err(error) = open(uri) else {
+            panic!("{uri} was opened");
+        };
+        assert_eq!(error.kind(), ErrorKind::Unreachable);
+        let text = error.to_string();
+        assert!(text.contains(problem) && !text.contains("tuna"), "{text}");
+    }
+}
