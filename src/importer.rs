@@ -207,6 +207,7 @@ impl Stage for Importer<'_> {
             known: &source | &archived,
             source,
             archived,
+            again: BTreeSet::new(),
         };
         *lock(&self.records) = records;
         Ok(survey)

@@ -30,6 +30,7 @@ pub mod notify;
 pub mod recovery;
 pub mod reporter;
 pub mod run;
+pub mod run_list;
 pub mod run_record;
 pub mod run_set;
 pub mod service;

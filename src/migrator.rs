@@ -13,6 +13,7 @@ use crate::blob;
 use crate::error::{Error, ErrorKind, Result};
 use crate::incomplete::{IncompleteRuns, Policy};
 use crate::run::Run;
+use crate::run_list::RunList;
 use crate::run_set::RunSet;
 use crate::stage::{Stage, Survey, Words};
 use crate::ucondb::{Override, UconDb, Upload, Version};
@@ -46,7 +47,14 @@ pub struct Migrator<'a> {
     /// Where runs go that have no stop time yet, if the site wants them apart.
     pending: Option<&'a dyn UconDb>,
     incomplete: &'a IncompleteRuns,
+    /// Runs that were begun and not verified: written down before they are
+    /// uploaded, so that a kill between the two leaves none that is merely
+    /// thought to be archived.
+    unverified_list: RunList,
+    unverified: Mutex<BTreeSet<Run>>,
     options: Options,
+    /// Runs of which UconDB may have a blob that nobody compared.
+    doubtful: Mutex<BTreeSet<Run>>,
     /// Runs that are in UconDB and get a new version under their key.
     replaced: Mutex<BTreeSet<Run>>,
 }
@@ -60,6 +68,7 @@ impl<'a> Migrator<'a> {
         ucondb: &'a dyn UconDb,
         pending: Option<&'a dyn UconDb>,
         incomplete: &'a IncompleteRuns,
+        unverified_list: RunList,
         options: Options,
     ) -> Migrator<'a> {
         Migrator {
@@ -67,7 +76,10 @@ impl<'a> Migrator<'a> {
             ucondb,
             pending,
             incomplete,
+            unverified_list,
+            unverified: Mutex::default(),
             options,
+            doubtful: Mutex::default(),
             replaced: Mutex::default(),
         }
     }
@@ -81,11 +93,7 @@ impl<'a> Migrator<'a> {
     }
 
     fn is_replaced(&self, run: Run) -> bool {
-        self.replaced().contains(&run)
-    }
-
-    fn replaced(&self) -> MutexGuard<'_, BTreeSet<Run>> {
-        self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.replaced).contains(&run)
     }
 
     fn error(&self, run: Run, problem: String, kind: ErrorKind) -> Error {
@@ -99,30 +107,33 @@ impl<'a> Migrator<'a> {
     /// Stores a blob exactly once. `None` if UconDB had this very record already.
     fn store(&self, run: Run, blob: &Bytes) -> Result<Option<Version>> {
         let ucondb = self.destination(run);
-        let existing = match self.is_replaced(run) {
+        let is_replaced = self.is_replaced(run);
+        let known = match is_replaced || lock(&self.doubtful).contains(&run) {
             true => ucondb.version(run)?,
-            false => match ucondb.upload(run, blob.clone(), Override::No)? {
+            false => None,
+        };
+        let existing = match known {
+            Some(existing) => existing,
+            None => match ucondb.upload(run, blob.clone(), Override::No)? {
                 Upload::Stored(version) => return Ok(Some(version)),
-                Upload::Exists(existing) => Some(existing),
+                Upload::Exists(existing) => existing,
             },
         };
-        if let Some(existing) = existing {
-            if blob::same_record(&ucondb.download(run)?, blob) {
-                log::info!(
-                    "Run {run} is in UconDB already, with the same content ({} bytes)",
-                    existing.size
-                );
-                return Ok(None);
-            }
-            if !self.is_replaced(run) {
-                return Err(self.another_record(run, existing, Version::of(blob)));
-            }
+        if blob::same_record(&ucondb.download(run)?, blob) {
             log::info!(
-                "Run {run}: a new version is stored under its key; the old one ({} bytes, adler32 {}) stays without a key",
-                existing.size,
-                existing.adler32
+                "Run {run} is in UconDB already, with the same content ({} bytes)",
+                existing.size
             );
+            return Ok(None);
         }
+        if !is_replaced {
+            return Err(self.another_record(run, existing, Version::of(blob)));
+        }
+        log::info!(
+            "Run {run}: a new version is stored under its key; the old one ({} bytes, adler32 {}) stays without a key",
+            existing.size,
+            existing.adler32
+        );
         match ucondb.upload(run, blob.clone(), Override::Yes)? {
             Upload::Stored(version) | Upload::Exists(version) => Ok(Some(version)),
         }
@@ -215,13 +226,32 @@ impl Stage for Migrator<'_> {
         if let Some(runs) = &self.options.override_existing {
             replaced.extend(archived.iter().filter(|run| runs.contains(**run)));
         }
-        archived.retain(|run| !replaced.contains(run));
-        *self.replaced() = replaced;
+        let unverified = self.unverified_list.read()?;
+        let doubtful = &unverified & &archived;
+        if !doubtful.is_empty() {
+            let runs: RunSet = doubtful.iter().copied().collect();
+            log::warn!(
+                "{} run(s) are in UconDB, but were not compared before the last execution ended: {runs}. They are compared now",
+                doubtful.len()
+            );
+        }
+        archived.retain(|run| !replaced.contains(run) && !doubtful.contains(run));
+        let again = &self.incomplete.ready() | &doubtful;
+        *lock(&self.replaced) = replaced;
+        *lock(&self.doubtful) = doubtful;
+        *lock(&self.unverified) = unverified;
         Ok(Survey {
             known,
             source,
             archived,
+            again,
         })
+    }
+
+    fn begin(&self, runs: &[Run]) -> Result<()> {
+        let mut unverified = lock(&self.unverified);
+        unverified.extend(runs);
+        self.unverified_list.write(&unverified)
     }
 
     fn process(&self, run: Run) -> Result<()> {
@@ -254,13 +284,19 @@ impl Stage for Migrator<'_> {
             }
         }
         self.incomplete.migrated(run);
+        lock(&self.unverified).remove(&run);
         Ok(())
     }
 
     fn publish(&self) -> Result<()> {
         // What UconDB answered for is durable and visible.
-        self.incomplete.save()
+        self.incomplete.save()?;
+        self.unverified_list.write(&lock(&self.unverified))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn hex(digest: &[u8]) -> String {

@@ -31,6 +31,15 @@ pub trait Stage: Sync {
     /// One of them can't be reached or read.
     fn survey(&self) -> Result<Survey>;
 
+    /// Called once before the first of these runs is processed.
+    ///
+    /// # Errors
+    /// None of them is processed then.
+    fn begin(&self, runs: &[Run]) -> Result<()> {
+        let _ = runs;
+        Ok(())
+    }
+
     /// Archives one run. Called from many threads at once.
     ///
     /// # Errors
@@ -190,6 +199,7 @@ pub fn run(
         ..Report::default()
     };
     if !selection.runs.is_empty() {
+        stage.begin(&selection.runs)?;
         batch::run(
             stage,
             &selection.runs,

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::run::Run;
+use crate::run_list::RunList;
 
 const CONTIGUOUS: &str = "last_contiguous_run";
 const ATTEMPTED: &str = "last_attempted_run";
@@ -58,7 +59,7 @@ impl State {
 #[derive(Debug, Clone)]
 pub struct StateStore {
     state_file: PathBuf,
-    failure_log: PathBuf,
+    failure_log: RunList,
 }
 
 impl StateStore {
@@ -67,7 +68,7 @@ impl StateStore {
     pub fn new(state_file: PathBuf, failure_log: PathBuf) -> StateStore {
         StateStore {
             state_file,
-            failure_log,
+            failure_log: RunList::new(failure_log, "failure log"),
         }
     }
 
@@ -80,7 +81,7 @@ impl StateStore {
     /// The failure log, for messages.
     #[must_use]
     pub fn failure_log(&self) -> &Path {
-        &self.failure_log
+        self.failure_log.path()
     }
 
     /// Reads the state; a file that does not exist is the state before the first execution.
@@ -140,37 +141,20 @@ impl StateStore {
         )
     }
 
-    /// Reads the failure log: a run number a line. A log that does not exist is empty.
+    /// Reads the failure log.
     ///
     /// # Errors
-    /// A log that can't be read, or a line that is not a run number.
+    /// As for [`RunList::read`].
     pub fn failures(&self) -> Result<BTreeSet<Run>> {
-        let text = read_if_exists(&self.failure_log)?.unwrap_or_default();
-        text.lines()
-            .enumerate()
-            .filter(|(_, line)| !line.trim().is_empty())
-            .map(|(number, line)| {
-                Run::parse(line.trim()).ok_or_else(|| Error::State {
-                    path: self.failure_log.clone(),
-                    problem: format!(
-                        "line {} of the failure log is {:?}, which is not a run number. It was \
-                         left as it is. Correct or remove that line, then run the same command \
-                         again",
-                        number + 1,
-                        line.trim()
-                    ),
-                })
-            })
-            .collect()
+        self.failure_log.read()
     }
 
-    /// Replaces the failure log, in the order of the runs, each once.
+    /// Replaces the failure log.
     ///
     /// # Errors
-    /// The file can't be written; it is then as it was.
+    /// As for [`RunList::write`].
     pub fn write_failures(&self, failures: &BTreeSet<Run>) -> Result<()> {
-        let text: String = failures.iter().map(|run| format!("{run}\n")).collect();
-        durable::replace(&self.failure_log, text.as_bytes(), durable::PRIVATE)
+        self.failure_log.write(failures)
     }
 }
 

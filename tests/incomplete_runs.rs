@@ -199,3 +199,41 @@ fn a_record_that_differs_is_never_overwritten_but_on_purpose() {
         .says("Run 2 is in UconDB already, with the same content");
     assert!(test.blob(1).contains("Run Number: 1\n"));
 }
+
+/// As after a kill between an upload and reading it back.
+#[test]
+fn a_blob_that_was_never_compared_is_compared_before_it_counts() {
+    let test = Test::new().records_in([1, 2, 3]);
+    test.run(&[]).exits(0);
+    assert_eq!(
+        fs::read_to_string(test.work("unverified_runs.log")).unwrap(),
+        ""
+    );
+    let whole = test.blob(2);
+    fs::write(test.work("unverified_runs.log"), "2\n").unwrap();
+    test.run(&["--incremental"])
+        .exits(0)
+        .says("1 run(s) are in UconDB, but were not compared before the last execution ended: 2")
+        .says("Run 2 is in UconDB already, with the same content");
+    assert_eq!(
+        fs::read_to_string(test.work("unverified_runs.log")).unwrap(),
+        ""
+    );
+
+    // Cut short on the way, and nobody noticed.
+    let cut = bytes::Bytes::from(whole[..whole.len() / 2].to_owned());
+    test.ucondb()
+        .upload(Run(2), cut, run_record_archiver::ucondb::Override::Yes)
+        .unwrap();
+    fs::write(test.work("unverified_runs.log"), "2\n").unwrap();
+    for arguments in [&["--incremental"][..], &["--retry-failed-migrate"]] {
+        test.run(arguments)
+            .exits(1)
+            .says("UconDB has another record under this key");
+        assert_eq!(test.failures("migrate_failures.log"), [2]);
+    }
+    test.run(&["--migrate-only", "--runs", "2", "--override-existing"])
+        .exits(0);
+    assert_eq!(test.failures("migrate_failures.log"), [0; 0]);
+    test.run(&["--verify"]).exits(0);
+}

@@ -13,6 +13,7 @@ use crate::incomplete::{IncompleteRuns, Policy};
 use crate::migrator::{self, Migrator};
 use crate::recovery;
 use crate::run::Run;
+use crate::run_list::RunList;
 use crate::run_record::Generated;
 use crate::run_set::RunSet;
 use crate::service;
@@ -29,6 +30,9 @@ use super::parts;
 
 /// The file of the work directory that remembers runs without a stop time.
 const INCOMPLETE_RUNS: &str = "incomplete_runs.json";
+
+/// The file of the work directory that names the runs in the migrate stage's hands.
+const UNVERIFIED_RUNS: &str = "unverified_runs.log";
 
 /// The file of the work directory that remembers how far `--verify --incremental` came.
 const VERIFY_PROGRESS: &str = "verify_progress";
@@ -88,11 +92,7 @@ impl<'a> Execution<'a> {
             Mode::RetryFailedImport => self.import(retry, &mut summary),
             Mode::RetryFailedMigrate => self.migrate(retry, &mut summary),
             Mode::ImportOnly => self.import(stage_mode(command, &BTreeSet::new()), &mut summary),
-            Mode::MigrateOnly => {
-                // Runs whose stop time came are below where incremental executions go on.
-                let fresh = self.incomplete.ready();
-                self.migrate(stage_mode(command, &fresh), &mut summary);
-            }
+            Mode::MigrateOnly => self.migrate(stage_mode(command, &BTreeSet::new()), &mut summary),
             Mode::RebuildIndex => rebuild_index(&self.config.artdaq_db, command.yes)?,
             Mode::Extract(run) => self.extract(run)?,
             Mode::Verify => self.verify(&mut summary)?,
@@ -116,8 +116,7 @@ impl<'a> Execution<'a> {
                             "The migrate stage would go on with what the import brings: {runs}"
                         );
                     }
-                    let fresh = &imported | &self.incomplete.ready();
-                    self.migrate(stage_mode(command, &fresh), &mut summary);
+                    self.migrate(stage_mode(command, &imported), &mut summary);
                 }
             }
         }
@@ -206,6 +205,10 @@ impl<'a> Execution<'a> {
             folders.finished.as_ref(),
             folders.pending.as_deref(),
             &self.incomplete,
+            RunList::new(
+                self.config.app.work_dir.join(UNVERIFIED_RUNS),
+                "list of runs that were not verified yet",
+            ),
             migrator::Options {
                 validate: self.command.validate,
                 incomplete_runs: self.config.source_files.incomplete_runs,

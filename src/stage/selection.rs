@@ -16,6 +16,9 @@ pub struct Survey {
     pub source: BTreeSet<Run>,
     /// The runs that are archived.
     pub archived: BTreeSet<Run>,
+    /// Runs not in `archived` that are to be taken wherever the stage goes on:
+    /// what was archived of them does not count any longer, or not yet.
+    pub again: BTreeSet<Run>,
 }
 
 impl Survey {
@@ -66,8 +69,9 @@ impl Selection {
             }
             Mode::Incremental { fresh } => {
                 let start = state.incremental_start();
-                let (new, below): (Vec<Run>, Vec<Run>) =
-                    open.partition(|run| Some(*run) > start || fresh.contains(run));
+                let (new, below): (Vec<Run>, Vec<Run>) = open.partition(|run| {
+                    Some(*run) > start || fresh.contains(run) || survey.again.contains(run)
+                });
                 selection.runs = new;
                 selection.late = below
                     .into_iter()
@@ -198,6 +202,7 @@ mod tests {
             known: &source | &archived,
             source,
             archived,
+            again: BTreeSet::new(),
         }
     }
 
