@@ -179,7 +179,7 @@ impl Writer<'_> {
                 .iter()
                 .position(|byte| matches!(byte, b'"' | b'\\'))
                 .ok_or(Unfit::Json(self.at))?;
-            self.out.extend(&rest[..length]);
+            self.out.extend_from_slice(&rest[..length]);
             self.at += length + 1;
             if rest[length] == b'"' {
                 return Ok(());
