@@ -45,6 +45,8 @@ pub enum Mode {
     Dashboard,
     /// The completion script of a shell.
     Completions(Shell),
+    /// The manual page.
+    ManPage,
 }
 
 /// The form of a report.
@@ -129,6 +131,24 @@ pub fn write_completions(shell: Shell, out: &mut dyn Write) -> std::io::Result<(
         &mut script,
     );
     out.write_all(&script)
+}
+
+/// Writes the manual page: what `--help` says, in the form that `man` shows.
+///
+/// # Errors
+/// What writing to `out` returns.
+pub fn write_man_page(out: &mut dyn Write) -> std::io::Result<()> {
+    // The examples and exit codes become a section of their own.
+    let command = Arguments::command().after_help("");
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command).render(&mut page)?;
+    out.write_all(&page)?;
+    writeln!(out, ".SH EXAMPLES AND EXIT CODES\n.nf")?;
+    for line in EXAMPLES.lines() {
+        // A line that begins with a dot or an apostrophe would be a request.
+        writeln!(out, "\\&{}", line.replace('\\', "\\e").replace('-', "\\-"))?;
+    }
+    writeln!(out, ".fi")
 }
 
 const STAGES: &str = "Options of the stages";
@@ -275,6 +295,10 @@ struct Modes {
     /// Print the completion script of a shell
     #[arg(long, group = "mode", value_name = "SHELL")]
     completions: Option<Shell>,
+
+    /// Print the manual page, for `man -l`
+    #[arg(long, group = "mode", hide = true)]
+    man: bool,
 }
 
 fn run_number(text: &str) -> Result<Run, String> {
@@ -315,6 +339,7 @@ impl Modes {
             (self.check, Mode::Check, "--check"),
             (self.verify, Mode::Verify, "--verify"),
             (self.dashboard, Mode::Dashboard, "--dashboard"),
+            (self.man, Mode::ManPage, "--man"),
         ];
         if let Some((_, mode, flag)) = flags.into_iter().find(|(given, ..)| *given) {
             return (mode, flag);
@@ -483,6 +508,7 @@ mod tests {
             ),
             ("c.yaml --dashboard -q", Mode::Dashboard),
             ("--completions bash", Mode::Completions(Shell::Bash)),
+            ("--man", Mode::ManPage),
         ] {
             let line = parse(arguments).unwrap();
             assert_eq!(line.mode, mode, "{arguments}");
@@ -566,5 +592,21 @@ mod tests {
                 .unwrap()
                 .contains("--retry-failed-migrate")
         );
+    }
+
+    #[test]
+    fn the_manual_page_has_what_help_says() {
+        let mut page = Vec::new();
+        write_man_page(&mut page).unwrap();
+        let page = String::from_utf8(page).unwrap();
+        for part in [
+            ".TH run_record_archiver 1",
+            "\\-\\-retry\\-failed\\-migrate",
+            "stopped by Ctrl\\-C",
+        ] {
+            assert!(page.contains(part), "no {part} in {page}");
+        }
+        assert_eq!(page.matches("Exit codes:").count(), 1);
+        assert!(!page.contains("\\-\\-man"), "{page}");
     }
 }

@@ -64,6 +64,8 @@ pub struct Config {
     /// What is doubtful but does not prevent the work: unknown keys, with the
     /// nearest known name. One line each, with the file.
     pub warnings: Vec<String>,
+    /// Those of the warnings that are about unknown keys: errors to `--check`.
+    pub unknown_keys: Vec<String>,
     /// Where each `${...}` got its value from, never the value: for the debug log.
     pub notes: Vec<String>,
 }
@@ -140,6 +142,12 @@ pub struct ArtdaqDb {
     pub use_tools: bool,
     /// The host on which they run, through ssh.
     pub remote_host: Option<String>,
+    /// Their directory, on the host where they run; `None`: in its `PATH`.
+    pub tools_dir: Option<PathBuf>,
+    /// How long one of them may work.
+    pub tools_timeout_seconds: Duration,
+    /// Further arguments for ssh.
+    pub ssh_options: Vec<String>,
 }
 
 /// Section `ucon_db`.
@@ -336,6 +344,9 @@ impl fmt::Debug for ArtdaqDb {
             .field("database_uri", &without_credentials(&self.database_uri))
             .field("use_tools", &self.use_tools)
             .field("remote_host", &self.remote_host)
+            .field("tools_dir", &self.tools_dir)
+            .field("tools_timeout_seconds", &self.tools_timeout_seconds)
+            .field("ssh_options", &self.ssh_options)
             .finish()
     }
 }

@@ -144,7 +144,10 @@ impl<'a> Importer<'a> {
 }
 
 /// Reads `schema.fcl`, which goes with every run.
-fn read_schema(fcl_conf_dir: &Path) -> Result<FclFile> {
+///
+/// # Errors
+/// It can't be read or is not FHiCL.
+pub fn read_schema(fcl_conf_dir: &Path) -> Result<FclFile> {
     let path = fcl_conf_dir.join("schema.fcl");
     let unusable = |problem: String| Error::ArtdaqDb {
         location: path.display().to_string(),

@@ -17,6 +17,8 @@ use jiff::{Timestamp, tz::TimeZone};
 use crate::error::{Error, Result};
 use crate::shutdown::Shutdown;
 
+pub mod observe;
+
 /// How often the monitor looks whether the file is still there.
 const POLL: Duration = Duration::from_millis(500);
 

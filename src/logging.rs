@@ -9,6 +9,9 @@
 //! WARNING up: their debug output shows request headers.
 
 pub mod rotate;
+mod terminal;
+
+pub use terminal::Progress;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -57,6 +60,7 @@ pub struct Options {
 /// is reported on stderr and tried again later.
 pub fn start(options: Options) -> Result<()> {
     let level = options.level;
+    terminal::set_watched(!options.quiet);
     let logger = Logger {
         level,
         stderr: if options.quiet {
@@ -64,6 +68,7 @@ pub fn start(options: Options) -> Result<()> {
         } else {
             level
         },
+        colour: terminal::has_colour(),
         file: options
             .file
             .map(|path| Mutex::new(RotatingFile::new(path, options.limits))),
@@ -128,6 +133,7 @@ fn line(time: &ZonedDateTime, record: &Record<'_>) -> String {
 struct Logger {
     level: LevelFilter,
     stderr: LevelFilter,
+    colour: bool,
     file: Option<Mutex<RotatingFile>>,
 }
 
@@ -148,8 +154,7 @@ impl Log for Logger {
         let now = ZonedDateTime::now();
         let line = line(&now, record);
         if record.level() <= self.stderr {
-            // A closed stderr leaves nobody to tell; the file has the line.
-            let _ = std::io::stderr().lock().write_all(line.as_bytes());
+            terminal::write(&line, record.level(), self.colour);
         }
         if let Some(file) = &self.file {
             // A thread that panicked while logging left at worst half a line.
@@ -219,6 +224,7 @@ mod tests {
         let logger = Logger {
             level: LevelFilter::Debug,
             stderr: LevelFilter::Off,
+            colour: false,
             file: None,
         };
         let enabled = |target: &str, level| {

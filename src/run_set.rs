@@ -113,6 +113,69 @@ impl RunSet {
                 .collect(),
         }
     }
+
+    /// Every number of a range; none if it runs backwards.
+    #[must_use]
+    pub fn all_of(range: RangeInclusive<Run>) -> RunSet {
+        let (first, last) = (range.start().0, range.end().0);
+        RunSet {
+            ranges: (first <= last)
+                .then_some((first, last))
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    /// The runs of either set.
+    #[must_use]
+    pub fn union(&self, other: &RunSet) -> RunSet {
+        let (mut one, mut two) = (self.ranges.as_slice(), other.ranges.as_slice());
+        let mut both = Vec::with_capacity(one.len() + two.len());
+        while let ([first, rest_of_one @ ..], [second, rest_of_two @ ..]) = (one, two) {
+            if first <= second {
+                both.push(*first);
+                one = rest_of_one;
+            } else {
+                both.push(*second);
+                two = rest_of_two;
+            }
+        }
+        both.extend_from_slice(one);
+        both.extend_from_slice(two);
+        RunSet::from_ranges(both)
+    }
+
+    /// The runs of this set that the other one lacks. Like [`union`](Self::union)
+    /// it works on the ranges, however many runs they hold.
+    #[must_use]
+    pub fn difference(&self, other: &RunSet) -> RunSet {
+        let mut ranges = Vec::new();
+        let mut taken = other.ranges.iter().peekable();
+        for &(first, last) in &self.ranges {
+            let mut from = Some(first);
+            while let (Some(start), Some(&&(cut, until))) = (from, taken.peek()) {
+                if until < start {
+                    taken.next();
+                    continue;
+                }
+                if cut > last {
+                    break;
+                }
+                if cut > start {
+                    ranges.push((start, cut - 1));
+                }
+                from = until.checked_add(1).filter(|next| *next <= last);
+            }
+            ranges.extend(from.map(|start| (start, last)));
+        }
+        RunSet { ranges }
+    }
+
+    /// The runs of both sets.
+    #[must_use]
+    pub fn intersection(&self, other: &RunSet) -> RunSet {
+        self.difference(&self.difference(other))
+    }
 }
 
 /// Linear for runs that come in ascending order, in which databases and
@@ -182,6 +245,17 @@ mod tests {
     }
 
     #[test]
+    fn huge_ranges_cost_nothing() {
+        let all = RunSet::all_of(Run(0)..=Run(u64::MAX));
+        let few = RunSet::parse("0,7-9,18446744073709551615").unwrap();
+        let rest = all.difference(&few);
+        assert_eq!(rest.to_string(), "1-6, 10-18446744073709551614");
+        assert_eq!(rest.union(&few), all);
+        assert!(few.difference(&all).is_empty());
+        assert!(RunSet::all_of(Run(2)..=Run(1)).is_empty());
+    }
+
+    #[test]
     fn gaps_lie_inside() {
         let set = RunSet::parse("12000-12100,12102-12498").unwrap();
         assert_eq!(set.gaps().to_string(), "12101");
@@ -208,6 +282,18 @@ mod tests {
                 prop_assert_eq!(set.len() + set.gaps().len(), last - first + 1);
             }
             prop_assert_eq!(expected.into_iter().collect::<RunSet>(), set);
+        }
+
+        #[test]
+        fn sets_are_added_and_subtracted(
+            one in prop::collection::btree_set(0_u64..60, 0..40),
+            other in prop::collection::btree_set(0_u64..60, 0..40),
+        ) {
+            let set = |runs: &BTreeSet<u64>| runs.iter().copied().map(Run).collect::<RunSet>();
+            let (a, b) = (set(&one), set(&other));
+            prop_assert_eq!(a.union(&b), set(&(&one | &other)));
+            prop_assert_eq!(a.difference(&b), set(&(&one - &other)));
+            prop_assert_eq!(a.intersection(&b), set(&(&one & &other)));
         }
     }
 }

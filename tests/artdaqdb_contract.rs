@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use run_record_archiver::artdaqdb::filesystem::FilesystemDb;
+use run_record_archiver::artdaqdb::tools::ToolsDb;
 use run_record_archiver::artdaqdb::{ArtdaqDb, Presence};
 use run_record_archiver::error::ErrorKind;
 use run_record_archiver::run::{FclFile, Run};
+use support::sshd::Sshd;
+use support::tools::StandIns;
 use support::{fcl, small_run, text_of};
 
 /// Opens one and the same empty archive as often as it is called.
@@ -18,17 +21,53 @@ type Open = Box<dyn Fn() -> Arc<dyn ArtdaqDb>>;
 fn every_database() -> Vec<(&'static str, Open, tempfile::TempDir)> {
     let directory = tempfile::tempdir().unwrap();
     let uri = format!("filesystemdb://{}/archive", directory.path().display());
-    vec![(
+    let mut databases: Vec<(&'static str, Open, tempfile::TempDir)> = vec![(
         "FilesystemDB",
         Box::new(move || Arc::new(FilesystemDb::new(&uri).unwrap())),
         directory,
-    )]
+    )];
+    databases.extend(behind_the_tools());
+    databases
+}
+
+/// A FilesystemDB behind stand-ins for the real tools, here and through ssh.
+fn behind_the_tools() -> Vec<(&'static str, Open, tempfile::TempDir)> {
+    let mut databases: Vec<(&'static str, Open, tempfile::TempDir)> = Vec::new();
+    for (name, sshd) in [(TOOLS, None), (TOOLS_THROUGH_SSH, Sshd::start())] {
+        let directory = tempfile::tempdir().unwrap();
+        let uri = format!("filesystemdb://{}/archive", directory.path().display());
+        let mut settings = StandIns::new(directory.path().join("tools")).settings();
+        match &sshd {
+            Some(sshd) => settings = sshd.through(settings),
+            None if name == TOOLS_THROUGH_SSH => continue,
+            None => {}
+        }
+        let open = move || -> Arc<dyn ArtdaqDb> {
+            let _alive = &sshd;
+            Arc::new(ToolsDb::filesystem(&uri, settings.clone()).unwrap())
+        };
+        databases.push((name, Box::new(open), directory));
+    }
+    databases
+}
+
+const TOOLS: &str = "the tools";
+const TOOLS_THROUGH_SSH: &str = "the tools through ssh";
+
+/// Whether documents show as they are inserted. The run is not whole before it
+/// is published, all the same.
+fn loads_at_once(name: &str) -> bool {
+    [TOOLS, TOOLS_THROUGH_SSH].contains(&name)
 }
 
 fn for_every_database(test: impl Fn(&Open)) {
+    for_every_named_database(|_, open| test(open));
+}
+
+fn for_every_named_database(test: impl Fn(&str, &Open)) {
     for (name, open, _alive) in every_database() {
         eprintln!("{name}");
-        test(&open);
+        test(name, &open);
     }
 }
 
@@ -82,10 +121,14 @@ fn a_run_is_read_back_as_it_was_inserted() {
 
 #[test]
 fn nothing_is_visible_before_it_is_published() {
-    for_every_database(|open| {
+    for_every_named_database(|name, open| {
         let db = open();
         db.insert(Run(7), "c", &small_run(7)).unwrap();
-        assert_eq!(open().runs().unwrap(), BTreeMap::new());
+        let seen = match loads_at_once(name) {
+            true => [(Run(7), Presence::Partial)].into(),
+            false => BTreeMap::new(),
+        };
+        assert_eq!(open().runs().unwrap(), seen);
         assert!(open().read(Run(7)).is_err());
         db.publish().unwrap();
         assert_eq!(open().runs().unwrap(), whole(&[7]));
@@ -94,12 +137,14 @@ fn nothing_is_visible_before_it_is_published() {
 
 #[test]
 fn a_run_that_was_never_published_can_be_inserted_again() {
-    for_every_database(|open| {
+    for_every_named_database(|name, open| {
         open().insert(Run(7), "c", &small_run(1)).unwrap();
         let db = open();
         db.insert(Run(7), "c", &small_run(2)).unwrap();
         db.publish().unwrap();
-        assert_holds(open().as_ref(), 7, &small_run(2));
+        // What is there already is kept.
+        let kept = if loads_at_once(name) { 1 } else { 2 };
+        assert_holds(open().as_ref(), 7, &small_run(kept));
     });
 }
 
@@ -188,16 +233,17 @@ fn what_is_not_fhicl_is_refused_and_leaves_nothing() {
 fn many_threads_and_many_clients_lose_nothing() {
     const CLIENTS: u64 = 4;
     const THREADS: u64 = 2;
-    const RUNS: u64 = 10;
-    for_every_database(|open| {
+    for_every_named_database(|name, open| {
+        // A connection takes half a second.
+        let runs = if name == TOOLS_THROUGH_SSH { 1 } else { 10 };
         std::thread::scope(|scope| {
             for client in 0..CLIENTS {
                 let db = open();
                 for thread in 0..THREADS {
                     let db = Arc::clone(&db);
                     scope.spawn(move || {
-                        for number in 0..RUNS {
-                            let run = 1 + (client * THREADS + thread) * RUNS + number;
+                        for number in 0..runs {
+                            let run = 1 + (client * THREADS + thread) * runs + number;
                             db.insert(Run(run), "c", &small_run(run)).unwrap();
                             db.publish().unwrap();
                         }
@@ -206,7 +252,7 @@ fn many_threads_and_many_clients_lose_nothing() {
             }
         });
         let db = open();
-        let all: Vec<u64> = (1..=CLIENTS * THREADS * RUNS).collect();
+        let all: Vec<u64> = (1..=CLIENTS * THREADS * runs).collect();
         assert_eq!(db.runs().unwrap(), whole(&all));
         for run in all {
             assert_holds(db.as_ref(), run, &small_run(run));

@@ -40,6 +40,8 @@ packages=()
 command -v cc >/dev/null || packages+=(gcc)
 [[ -e /usr/include/stdlib.h ]] || packages+=(libc6-dev)
 command -v shellcheck >/dev/null || packages+=(shellcheck)
+command -v ssh >/dev/null || packages+=(openssh-client)
+[[ -x /usr/sbin/sshd ]] || packages+=(openssh-server)
 command -v carbon-cache >/dev/null || packages+=(graphite-carbon)
 command -v promtool >/dev/null || packages+=(prometheus)
 command -v crontab >/dev/null || packages+=(cron)
@@ -74,7 +76,7 @@ step 'cargo doc'
 RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
 
 step 'shellcheck'
-shellcheck run_archiver.sh tests/run.sh tests/install_smtpd.sh .ci/run
+shellcheck run_archiver.sh tests/run.sh tests/install_smtpd.sh .ci/run src/artdaqdb/tools/remote.sh
 
 step 'cargo test'
 cargo test --locked

@@ -442,3 +442,29 @@ fn a_name_that_nobody_answers_at_is_given_up() {
     assert!(elapsed >= Duration::from_secs(1), "{elapsed:?}");
     assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
 }
+
+#[test]
+fn a_404_cut_short_does_not_tell_what_is_missing() {
+    let server = start(Transport::KeepAlive, Tls::Off);
+    server.put(OBJECT, Some("1"), b"there before");
+    for bytes in [0, 7, 16] {
+        let cut = Action::CloseAnswerAfter(bytes);
+        server.fault(Fault::on("GET", "/data/").then(cut));
+        assert_eq!(client(&server).version(RUN).unwrap(), None);
+    }
+    assert_eq!(server.count("GET", "/data/"), 6);
+}
+
+#[test]
+fn an_upload_whose_answer_was_changed_on_the_way_is_looked_up() {
+    let server = UconDbServer::start(Options {
+        authentication: Authentication::Off,
+        ..Options::default()
+    });
+    let blob = noise(1000);
+    server.put(OBJECT, Some("12500"), &blob);
+    let changed = Reply::text(200, r#"{"data_size": 1001, "adler32": 7}"#);
+    server.fault(Fault::on("POST", "/data/").then(Action::Answer(changed)));
+    let outcome = put(&client(&server), &blob).unwrap();
+    assert_eq!(outcome, Upload::Stored(Version::of(&blob)));
+}

@@ -18,7 +18,9 @@ use md5::{Digest, Md5};
 
 use super::document::{self, DocumentHead, StoredDocument};
 use super::index::{Entry, Oid};
-use super::{ArtdaqDb, Configuration, Presence, RUN_HISTORY, SYSTEM_LAYOUT, time_stamp};
+use super::{
+    ArtdaqDb, Configuration, Documents, NativeDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT, time_stamp,
+};
 use crate::durable::{self, Unsynced};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fhicl;
@@ -36,7 +38,7 @@ pub const SCHEME: &str = "filesystemdb://";
 
 /// Serialises the processes of ours that write to one archive. It stands beside
 /// the collections, where the real tools never look.
-const LOCK_FILE: &str = ".run_record_archiver.lock";
+pub(super) const LOCK_FILE: &str = ".run_record_archiver.lock";
 
 /// A FilesystemDB archive.
 #[derive(Debug)]
@@ -258,21 +260,23 @@ impl FilesystemDb {
         Ok(stored)
     }
 
-    /// Every document of a run that the indexes name, in the order of their oids.
-    fn read_documents(&self, run: Run) -> Result<Vec<StoredDocument>> {
+    /// Where every document of a run stands that the indexes name, in the order
+    /// of their oids.
+    ///
+    /// # Errors
+    /// An index can't be read.
+    pub(super) fn document_paths(&self, run: Run) -> Result<Vec<PathBuf>> {
         let mut paths = Vec::new();
-        {
-            let mut collections = self.lock();
-            for (_, collection) in collections.each() {
-                let names = collection.runs()?.get(&run).cloned().unwrap_or_default();
-                let mut oids = BTreeSet::new();
-                for name in names {
-                    oids.extend(collection.index()?.documents(&name).iter().copied());
-                }
-                paths.extend(oids.into_iter().map(|oid| collection.document(oid)));
-            }
+        let mut collections = self.lock();
+        for (_, collection) in collections.each() {
+            let oids = collection.oids(run)?;
+            paths.extend(oids.into_iter().map(|oid| collection.document(oid)));
         }
-        paths
+        Ok(paths)
+    }
+
+    fn read_documents(&self, run: Run) -> Result<Vec<StoredDocument>> {
+        self.document_paths(run)?
             .iter()
             .map(|path| self.read_document(path, run))
             .collect()
@@ -479,6 +483,27 @@ impl ArtdaqDb for FilesystemDb {
                 })
                 .collect(),
         })
+    }
+}
+
+impl NativeDb for FilesystemDb {
+    fn documents(&self, run: Run) -> Result<Option<Documents>> {
+        let mut documents = Documents::default();
+        let mut collections = self.lock();
+        for (_, collection) in collections.each() {
+            // Another program may have written since.
+            collection.forget();
+            let oids: Vec<Oid> = collection.oids(run)?.into_iter().collect();
+            for (entity, count) in collection.index()?.entities(&oids) {
+                *documents.entities.entry(entity).or_default() += count;
+            }
+            for name in collection.runs()?.get(&run).into_iter().flatten() {
+                if !documents.configurations.contains(name) {
+                    documents.configurations.push(name.clone());
+                }
+            }
+        }
+        Ok((!documents.configurations.is_empty()).then_some(documents))
     }
 }
 

@@ -1,5 +1,6 @@
 //! A collection's search index, `index.json`, as the real tools read and write it.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
 use indexmap::IndexMap;
@@ -120,6 +121,22 @@ impl Index {
         self.configurations
             .get(configuration)
             .map_or(&[], Vec::as_slice)
+    }
+
+    /// How many of these documents there are of each entity.
+    #[must_use]
+    pub fn entities(&self, documents: &[Oid]) -> BTreeMap<String, usize> {
+        let count = |list: &[Oid]| {
+            documents
+                .iter()
+                .filter(|oid| list.binary_search(oid).is_ok())
+                .count()
+        };
+        self.entities
+            .iter()
+            .map(|(entity, list)| (entity.clone(), count(list)))
+            .filter(|(_, count)| *count > 0)
+            .collect()
     }
 
     /// Every document, sorted.
@@ -267,6 +284,10 @@ impl<'de> Deserialize<'de> for Index {
                 }
                 index.oids.sort_unstable();
                 index.oids.dedup();
+                index
+                    .entities
+                    .values_mut()
+                    .for_each(|list| list.sort_unstable());
                 Ok(index)
             }
         }

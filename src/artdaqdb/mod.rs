@@ -4,11 +4,12 @@
 pub mod document;
 pub mod filesystem;
 pub mod index;
+pub mod tools;
 
 use std::collections::BTreeMap;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::run::{FclFile, Run};
+use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 
 /// The collection of all documents but schemas.
 pub const RUN_HISTORY: &str = "RunHistory";
@@ -38,7 +39,9 @@ pub enum Presence {
 ///
 /// What is inserted or updated becomes visible, to this and to every other
 /// process, only with [`publish`](ArtdaqDb::publish); a run is then visible
-/// wholly or not at all.
+/// wholly or not at all. Two things differ where the real tools write: a run is
+/// [`Presence::Partial`] from the first document on until it is published, and
+/// an update of a run that is whole shows at once.
 pub trait ArtdaqDb: Send + Sync {
     /// The database for messages: its URI without credentials.
     fn location(&self) -> &str;
@@ -76,6 +79,46 @@ pub trait ArtdaqDb: Send + Sync {
     fn read(&self, run: Run) -> Result<Configuration>;
 }
 
+/// An artdaqDB that the archiver reads and writes itself, and against which the
+/// work of the real tools is therefore checked.
+pub trait NativeDb: ArtdaqDb {
+    /// Which documents a run has at this moment, whoever wrote them, and whether
+    /// or not it is whole. `None` if it has none.
+    ///
+    /// # Errors
+    /// The database can't be reached or read.
+    fn documents(&self, run: Run) -> Result<Option<Documents>>;
+}
+
+/// The documents of a run, counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Documents {
+    /// The whole names of its configurations, `<run>/<name>`: mostly one.
+    pub configurations: Vec<String>,
+    /// How many documents there are of each entity, `schema` included.
+    pub entities: BTreeMap<String, usize>,
+}
+
+impl Documents {
+    /// Whole with a schema and at least one other document.
+    #[must_use]
+    pub fn presence(&self) -> Presence {
+        match self.entities.contains_key(SCHEMA_ENTITY) && self.entities.len() > 1 {
+            true => Presence::Whole,
+            false => Presence::Partial,
+        }
+    }
+
+    /// The name of the first configuration, without the run.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.configurations
+            .first()
+            .and_then(|configuration| configuration.split_once('/'))
+            .map_or("", |(_, name)| name)
+    }
+}
+
 /// The run of a configuration's whole name `<run>/<name>`, white space before it
 /// allowed, as the real tools list runs.
 #[must_use]
@@ -93,11 +136,26 @@ pub fn time_stamp() -> String {
         .to_string()
 }
 
-/// Opens the artdaqDB that a URI names. Nothing is read or created yet.
+/// Opens the artdaqDB that a URI names, to be read and written by the archiver
+/// itself or, given their settings, by the real tools. Nothing is read or
+/// created yet.
 ///
 /// # Errors
 /// A URI of a kind that can't be opened.
-pub fn open(uri: &str) -> Result<Box<dyn ArtdaqDb>> {
+pub fn open(uri: &str, tools: Option<tools::Settings>) -> Result<Box<dyn ArtdaqDb>> {
+    match tools {
+        None => Ok(open_native(uri)?),
+        Some(settings) if uri.starts_with(filesystem::SCHEME) => {
+            Ok(Box::new(tools::ToolsDb::filesystem(uri, settings)?))
+        }
+        Some(settings) => {
+            let native = open_native(uri)?;
+            Ok(Box::new(tools::ToolsDb::server(uri, native, settings)))
+        }
+    }
+}
+
+fn open_native(uri: &str) -> Result<Box<dyn NativeDb>> {
     if uri.starts_with(filesystem::SCHEME) {
         return Ok(Box::new(filesystem::FilesystemDb::new(uri)?));
     }

@@ -27,6 +27,8 @@ pub(super) struct Problem {
 pub(super) struct Findings {
     pub problems: Vec<Problem>,
     pub warnings: Vec<String>,
+    /// Those of the warnings that name a key which no setting has.
+    pub unknown_keys: Vec<String>,
 }
 
 /// One section under reading. A section that is not in the file reads as empty.
@@ -232,10 +234,12 @@ impl<'a> Section<'a> {
             let hint = nearest(&entry.key, self.asked.iter().copied())
                 .map(|near| format!(": did you mean `{near}`?"))
                 .unwrap_or_else(|| ": it has no effect".into());
-            self.findings.warnings.push(format!(
+            let warning = format!(
                 "line {}: {path}: there is no such setting{hint}",
                 entry.line
-            ));
+            );
+            self.findings.unknown_keys.push(warning.clone());
+            self.findings.warnings.push(warning);
         }
     }
 

@@ -53,6 +53,7 @@ pub(super) fn read(file: &Path, expanded: &Expanded, credentials: Option<&Path>)
         carbon: carbon(reader.section("carbon")),
         metrics: metrics(reader.section("metrics")),
         warnings: Vec::new(),
+        unknown_keys: Vec::new(),
         notes: expanded.notes.clone(),
     };
     let mut top = Section::new(
@@ -64,14 +65,22 @@ pub(super) fn read(file: &Path, expanded: &Expanded, credentials: Option<&Path>)
     top.also(&SECTIONS);
     top.finish();
 
-    let Findings { problems, warnings } = reader.findings;
+    let Findings {
+        problems,
+        warnings,
+        unknown_keys,
+    } = reader.findings;
     match as_error(file, problems) {
         Some(error) => Err(error),
         None => {
-            config.warnings = warnings
-                .into_iter()
-                .map(|warning| format!("{}: {warning}", file.display()))
-                .collect();
+            let with_file = |warnings: Vec<String>| {
+                warnings
+                    .into_iter()
+                    .map(|warning| format!("{}: {warning}", file.display()))
+                    .collect()
+            };
+            config.warnings = with_file(warnings);
+            config.unknown_keys = with_file(unknown_keys);
             Ok(config)
         }
     }
@@ -307,10 +316,43 @@ fn artdaq_db(mut section: Section<'_>) -> ArtdaqDb {
             database_uri,
         ),
         use_tools: section.or("use_tools", false, truth),
-        remote_host: section.optional("remote_host", text),
+        remote_host: section.optional("remote_host", host),
+        tools_dir: section.optional("tools_dir", path),
+        tools_timeout_seconds: section.or(
+            "tools_timeout_seconds",
+            std::time::Duration::from_secs(300),
+            seconds(1.0..=21_600.0),
+        ),
+        ssh_options: section.or("ssh_options", Vec::new(), arguments),
     };
     section.finish();
     database
+}
+
+/// `host` or `user@host`, which ssh must not take for an option.
+fn host(value: &str) -> Result<String, String> {
+    if value.starts_with('-') || value.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(format!(
+            "expected a host such as daq01.example.com or archiver@daq01, found `{value}`; options \
+             for ssh belong into ssh_options"
+        ));
+    }
+    Ok(value.to_owned())
+}
+
+/// Arguments as they would be typed, with quotes where one has a space.
+fn arguments(value: &str) -> Result<Vec<String>, String> {
+    let wrong = || {
+        format!(
+            "expected options as for the command ssh, such as `-p 2222 -i /path/to/key`, found \
+             `{value}`"
+        )
+    };
+    let arguments = shlex::split(value).ok_or_else(wrong)?;
+    match arguments.first().is_none_or(|first| first.starts_with('-')) {
+        true => Ok(arguments),
+        false => Err(wrong()),
+    }
 }
 
 /// The message never quotes the value: it may hold a password.

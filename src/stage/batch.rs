@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::{PUBLISH_INTERVAL, Record, Report, Settings, Stage};
 use crate::error::{Error, ErrorKind, Result};
+use crate::logging::Progress;
 use crate::run::Run;
 use crate::service;
 use crate::shutdown::Shutdown;
@@ -66,6 +67,7 @@ pub(super) fn run(
         report,
         processed: Vec::new(),
         settled: 0,
+        progress: Progress::start(stage.words().title, runs.len()),
     };
     std::thread::scope(|scope| {
         let (job, pool) = (&job, &pool);
@@ -116,6 +118,10 @@ impl Job<'_> {
                 Ok(()) => return Some(Verdict::Processed(run)),
                 Err(error) => error,
             };
+            if let Error::Interrupted(_) = error {
+                log::info!(target: target, "Run {run} is left for the next execution");
+                return None;
+            }
             let class = error.class();
             if error.kind() == ErrorKind::Unreachable {
                 self.stop.store(true, Ordering::Relaxed);
@@ -167,6 +173,7 @@ struct Clerk<'a, 'r> {
     processed: Vec<Run>,
     /// Runs of which it is known what became of them.
     settled: usize,
+    progress: Progress,
 }
 
 impl Clerk<'_, '_> {
@@ -229,6 +236,7 @@ impl Clerk<'_, '_> {
     /// Counts a settled run; a record that can't be written stops the stage.
     fn count(&mut self, recorded: Result<()>) {
         self.settled += 1;
+        self.progress.advance();
         let total = self.job.runs.len();
         if self.settled.is_multiple_of(PROGRESS_INTERVAL) || self.settled == total {
             let words = self.job.stage.words();

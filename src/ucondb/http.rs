@@ -7,8 +7,10 @@
 mod address;
 mod answers;
 mod auth;
+mod cache;
 mod listing;
 mod retry;
+mod runs;
 mod transport;
 mod upload;
 
@@ -16,7 +18,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,19 +27,17 @@ use url::Url;
 use self::address::Address;
 use self::answers::{Failure, Missing};
 use self::auth::Authenticator;
-use self::listing::NotAListing;
+pub use self::cache::ListingCache;
 pub use self::retry::RetryPolicy;
 use self::transport::{Answer, Call, Transport};
 use self::upload::Probe;
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
+use crate::shutdown::Shutdown;
 use crate::ucondb::{MAX_BLOB, Override, UconDb, Upload, Version};
 
 /// The longest answer that is metadata, names or an error page, in bytes.
 const SHORT: u64 = 4 * 1024 * 1024;
-
-/// The longest listing, in bytes: four million versions.
-const LONGEST_LISTING: u64 = 1024 * 1024 * 1024;
 
 /// Where UconDB is and how to talk to it.
 #[derive(Debug, Clone)]
@@ -65,6 +64,10 @@ pub struct HttpSettings {
     pub user_agent: String,
     /// How a failed request is tried again.
     pub retry: RetryPolicy,
+    /// What ends the pauses between attempts.
+    pub shutdown: Shutdown,
+    /// Where the listing is kept for later executions, if at all.
+    pub listing: Option<ListingCache>,
 }
 
 impl HttpSettings {
@@ -87,6 +90,8 @@ impl HttpSettings {
             verify_tls: true,
             user_agent: concat!("run_record_archiver/", env!("CARGO_PKG_VERSION")).to_owned(),
             retry: RetryPolicy::default(),
+            shutdown: Shutdown::default(),
+            listing: None,
         }
     }
 }
@@ -97,6 +102,8 @@ pub struct HttpUconDb {
     transport: Transport,
     auth: Authenticator,
     retry: RetryPolicy,
+    shutdown: Shutdown,
+    cache: Option<ListingCache>,
     /// A run that has a version: an upload under its key is refused, so it
     /// can be asked for a challenge without a risk.
     known_run: Mutex<Option<Run>>,
@@ -129,11 +136,15 @@ impl HttpUconDb {
             transport,
             auth: Authenticator::new(settings.user, settings.password),
             retry: settings.retry,
+            shutdown: settings.shutdown,
+            cache: settings.listing,
             known_run: Mutex::new(None),
         })
     }
 
     /// Makes `attempt` until it succeeds, fails for good, or has had its chances.
+    /// A shutdown ends the pauses; the failure is then that, and says nothing
+    /// of what was attempted.
     fn persist<T>(&self, mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
         let mut made = 1;
         loop {
@@ -146,7 +157,9 @@ impl HttpUconDb {
                         pause.as_secs_f64(),
                         self.retry.attempts
                     );
-                    thread::sleep(pause);
+                    if self.shutdown.wait(pause) {
+                        self.shutdown.check().map_err(Failure::Final)?;
+                    }
                 }
                 result => return result,
             }
@@ -174,26 +187,6 @@ impl HttpUconDb {
         self.transport
             .send(Call::get(url, limit))
             .map_err(|fault| self.fault(subject, fault))
-    }
-
-    fn list(&self) -> Result<BTreeSet<Run>, Failure> {
-        let subject = "listing the versions";
-        let answer = self.get(subject, self.address.versions(), LONGEST_LISTING)?;
-        match answer.status {
-            200 => listing::runs(&answer.body).map_err(|problem| match problem {
-                NotAListing::CutShort => self.again(format!(
-                    "{subject}: the listing is cut short after {} bytes{}",
-                    answer.body.len(),
-                    cause(&answer)
-                )),
-                NotAListing::Other(why) => self.no_ucondb(
-                    subject,
-                    format!("answers what is no listing of versions ({why})"),
-                ),
-            }),
-            404 if self.missing(&answer) == Some(Missing::Object) => Ok(BTreeSet::new()),
-            _ => Err(self.refused(subject, &answer)),
-        }
     }
 
     /// Asks once what the server holds under a run's key.
@@ -315,7 +308,7 @@ impl UconDb for HttpUconDb {
     }
 
     fn runs(&self) -> Result<BTreeSet<Run>> {
-        let runs = self.persist(|| self.list())?;
+        let runs = self.list_runs()?;
         if let Some(&run) = runs.last() {
             self.note(run);
         }

@@ -5,6 +5,8 @@ pub mod archiver;
 pub mod certificates;
 pub mod peer;
 pub mod smtp;
+pub mod sshd;
+pub mod tools;
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
 //! One collection of a FilesystemDB: a directory of documents and its index.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -85,6 +85,13 @@ impl Collection {
     pub(super) fn runs(&mut self) -> Result<&HashMap<Run, Vec<String>>> {
         self.index()?;
         Ok(&self.runs)
+    }
+
+    /// The documents of a run, whatever its configurations.
+    pub(super) fn oids(&mut self, run: Run) -> Result<BTreeSet<Oid>> {
+        let names = self.runs()?.get(&run).cloned().unwrap_or_default();
+        let oids = names.iter().flat_map(|name| self.index.documents(name));
+        Ok(oids.copied().collect())
     }
 
     /// Adds documents, to become visible with [`publish`](Self::publish).

@@ -111,16 +111,22 @@ impl Address {
         )
     }
 
-    /// A listing that is always empty, to see whether the folder exists.
-    pub(super) fn no_versions(&self) -> Url {
+    /// The listing of the versions recorded later than this, in seconds since
+    /// 1970, as text.
+    pub(super) fn versions_since(&self, since: &str) -> Url {
         self.at(
             "versions",
             &[
                 ("object", &self.object),
                 ("folder", &self.folder),
-                ("tr_since", FAR_FUTURE),
+                ("tr_since", since),
             ],
         )
+    }
+
+    /// A listing that is always empty, to see whether the folder exists.
+    pub(super) fn no_versions(&self) -> Url {
+        self.versions_since(FAR_FUTURE)
     }
 
     /// The names of the folder's objects.

@@ -177,6 +177,10 @@ impl HttpUconDb {
                 Some(Missing::Version) => {
                     self.permanent(format!("{subject}: UconDB has no such version"))
                 }
+                // What is missing is in the part that did not arrive.
+                None if answer.cut.is_some() => self.again(format!(
+                    "{subject}: the answer is cut short (HTTP 404{said})"
+                )),
                 None => self.no_ucondb(subject, format!("answers 404{said}")),
             },
             405 => self.unreachable(format!(

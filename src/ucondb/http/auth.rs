@@ -120,6 +120,12 @@ impl Authenticator {
         }
     }
 
+    /// Forgets what the server wants, as it refused the credentials: whoever
+    /// asks next finds that out before it sends a blob.
+    pub(super) fn forget(&self) {
+        *lock(&self.known) = Known::Nothing;
+    }
+
     /// Answers the challenge of a 401 to a request with the credentials
     /// `used`, and keeps it for later requests. `fresh` says that the nonce
     /// used was itself learnt in the course of this request.

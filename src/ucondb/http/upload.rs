@@ -165,14 +165,21 @@ impl HttpUconDb {
                     limit: SHORT,
                 })
                 .map_err(|fault| self.fault(subject, fault))?;
-            if answer.status != 401 || challenges == CHALLENGES {
+            if answer.status != 401 {
+                return Ok((answer, credentials));
+            }
+            if challenges == CHALLENGES {
+                self.auth.forget();
                 return Ok((answer, credentials));
             }
             let verdict = self
                 .auth
                 .refused(&credentials, fresh, &answer.headers, "POST", url);
             match verdict.map_err(no_answer)? {
-                Verdict::Refused => return Ok((answer, credentials)),
+                Verdict::Refused => {
+                    self.auth.forget();
+                    return Ok((answer, credentials));
+                }
                 Verdict::Again(answered) => credentials = answered,
             }
             learning.take();
@@ -200,9 +207,10 @@ impl HttpUconDb {
         if answer.status != 200 {
             return Err(self.refused(subject, answer));
         }
-        // An answer without the metadata, or one cut short, says nothing of
-        // what was stored.
-        let stored = match listing::version(&answer.body) {
+        // An answer without the metadata, cut short or changed on the way says
+        // nothing of what was stored.
+        let said = listing::version(&answer.body).filter(|said| *said == sent);
+        let stored = match said {
             Some(stored) => stored,
             None => self.look_up(run)?.ok_or_else(|| {
                 self.no_ucondb(

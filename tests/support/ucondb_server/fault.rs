@@ -42,6 +42,7 @@ pub enum Action {
 pub struct Fault {
     method: &'static str,
     within: String,
+    without: Option<&'static str>,
     skip: u32,
     times: u32,
     action: Option<Action>,
@@ -54,10 +55,17 @@ impl Fault {
         Fault {
             method,
             within: within.to_owned(),
+            without: None,
             skip: 0,
             times: 1,
             action: None,
         }
+    }
+
+    /// Only those whose target does not hold this.
+    pub fn without(mut self, text: &'static str) -> Fault {
+        self.without = Some(text);
+        self
     }
 
     /// Not the first so many.
@@ -86,7 +94,8 @@ impl Fault {
     /// The action, if it is due for this request, which is counted.
     pub(super) fn take(&mut self, head: &Head) -> Option<Action> {
         let matches = (self.method.is_empty() || self.method == head.method)
-            && head.target.contains(&self.within);
+            && head.target.contains(&self.within)
+            && self.without.is_none_or(|text| !head.target.contains(text));
         if !matches {
             return None;
         }

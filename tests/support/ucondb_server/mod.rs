@@ -191,7 +191,12 @@ pub struct UconDbServer {
 impl UconDbServer {
     /// Starts a server on a free port.
     pub fn start(options: Options) -> UconDbServer {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        UconDbServer::start_at(([127, 0, 0, 1], 0).into(), options)
+    }
+
+    /// Starts a server at this address.
+    pub fn start_at(address: SocketAddr, options: Options) -> UconDbServer {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             tls: (options.tls != Tls::Off).then(tls::Identity::new),
@@ -227,6 +232,26 @@ impl UconDbServer {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Stops listening and breaks every connection, as a server that is taken
+    /// down; what is stored stays.
+    pub fn go_down(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        // Wakes the acceptor.
+        let _ = TcpStream::connect(self.address);
+        self.close_connections();
+        if let Some(acceptor) = self.acceptor.take() {
+            let _ = acceptor.join();
+        }
+    }
+
+    /// Listens again where it did.
+    pub fn come_back(&mut self) {
+        let listener = TcpListener::bind(self.address).unwrap();
+        self.shared.stopping.store(false, Ordering::SeqCst);
+        let shared = Arc::clone(&self.shared);
+        self.acceptor = Some(thread::spawn(move || accept(&listener, &shared)));
     }
 
     /// Writes the certificate of the CA that signed the server's own.
@@ -300,6 +325,13 @@ impl UconDbServer {
         store.put(FOLDER, object, key, blob.to_vec(), true).unwrap();
     }
 
+    /// Makes these the versions of an object, oldest first, as a backup that is
+    /// restored does.
+    pub fn set_versions(&self, object: &str, versions: Vec<StoredVersion>) {
+        let mut store = self.shared.store.lock().unwrap();
+        store.set_versions(FOLDER, object, versions);
+    }
+
     /// Every version of an object, oldest first.
     pub fn versions(&self, object: &str) -> Vec<StoredVersion> {
         let store = self.shared.store.lock().unwrap();
@@ -322,13 +354,7 @@ impl UconDbServer {
 
 impl Drop for UconDbServer {
     fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        // Wakes the acceptor.
-        let _ = TcpStream::connect(self.address);
-        self.close_connections();
-        if let Some(acceptor) = self.acceptor.take() {
-            let _ = acceptor.join();
-        }
+        self.go_down();
     }
 }
 

@@ -55,6 +55,13 @@ impl Store {
             .unwrap_or_default()
     }
 
+    pub fn set_versions(&mut self, folder: &str, object: &str, versions: Vec<StoredVersion>) {
+        let ids = versions.iter().map(|version| version.id);
+        self.last_id = ids.max().unwrap_or(0).max(self.last_id);
+        let objects = self.folders.get_mut(folder).unwrap();
+        objects.insert(object.to_owned(), versions);
+    }
+
     /// Stores a version; fails with what the server says if the key exists.
     pub fn put(
         &mut self,

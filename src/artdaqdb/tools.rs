@@ -1,0 +1,548 @@
+//! artdaqDB written and read by the real tools, `bulkloader` and
+//! `bulkdownloader`, here or on another host, and checked by the archiver's own
+//! client after each step. `docs/tools-mode.md` says what that means.
+//!
+//! The tools make each document visible as they load it, exit with 0 when files
+//! failed, and add documents where there are some already. Therefore: the schema
+//! document goes last, with [`publish`](ArtdaqDb::publish), so that a run is
+//! whole only when all of it is there; documents are counted before and after
+//! each load; and a run that is there in part gets only what it lacks.
+
+mod files;
+mod local;
+mod process;
+mod remote;
+mod view;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use percent_encoding::percent_decode_str;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::filesystem::FilesystemDb;
+use super::{ArtdaqDb, Configuration, Documents, NativeDb, Presence};
+use crate::error::{Error, ErrorKind, Result};
+use crate::run::{FclFile, Run, SCHEMA_ENTITY};
+use process::{Ended, Exit};
+use view::{Indexes, View};
+
+/// Where the tools are and how long they may take.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Their directory on the host where they run; `None`: they are in its `PATH`.
+    pub tools_dir: Option<PathBuf>,
+    /// The host where they run, `host` or `user@host`; `None`: this one.
+    pub remote_host: Option<String>,
+    /// Further arguments for ssh.
+    pub ssh_options: Vec<String>,
+    /// How long one tool may work; at least a second.
+    pub limit: Duration,
+}
+
+/// An artdaqDB behind the real tools.
+pub struct ToolsDb {
+    location: String,
+    uri: SecretString,
+    place: Box<dyn Place>,
+    /// The database, where it is a server that is reached from here.
+    server: Option<Arc<dyn NativeDb>>,
+    limit: Duration,
+    /// Held while a tool works on a FilesystemDB.
+    one_at_a_time: Mutex<()>,
+    /// Runs inserted but not published: their names and schemas.
+    pending: Mutex<BTreeMap<Run, (String, FclFile)>>,
+}
+
+/// One of the tools.
+#[derive(Debug, Clone, Copy)]
+enum Tool {
+    Loader,
+    Downloader,
+}
+
+impl Tool {
+    fn name(self) -> &'static str {
+        match self {
+            Tool::Loader => "bulkloader",
+            Tool::Downloader => "bulkdownloader",
+        }
+    }
+}
+
+/// What a tool is to work on.
+struct Job<'a> {
+    run: Run,
+    /// The configuration's name without the run.
+    name: &'a str,
+}
+
+/// The right to work on a FilesystemDB, as far as it is held on this machine.
+#[derive(Default)]
+struct Turn {
+    lock: Option<std::fs::File>,
+}
+
+/// Where the tools run.
+trait Place: Send + Sync {
+    /// Waits until no other process of ours works on the archive.
+    fn turn(&self, to_write: bool) -> Result<Turn>;
+
+    /// A FilesystemDB as it is.
+    fn look(&self) -> Result<View>;
+
+    /// Runs bulkloader on these files. With a FilesystemDB, also says how that
+    /// looks afterwards.
+    fn load(&self, job: &Job, files: &[&FclFile], turn: &Turn) -> Result<(Ended, Option<View>)>;
+
+    /// Runs bulkdownloader, which leaves its files below `into`.
+    fn download(&self, job: &Job, into: &Path, turn: &Turn) -> Result<Ended>;
+
+    /// Sees to it that `view` has the documents of a run, not only the indexes.
+    fn fetch_documents(&self, view: &View, job: &Job) -> Result<()>;
+
+    /// Puts indexes back into a FilesystemDB.
+    fn restore(&self, indexes: &Indexes) -> Result<()>;
+}
+
+impl ToolsDb {
+    /// The FilesystemDB of that URI: on the remote host if there is one, else on
+    /// this. Nothing is read or created yet.
+    ///
+    /// # Errors
+    /// A URI that names no absolute path.
+    pub fn filesystem(uri: &str, settings: Settings) -> Result<ToolsDb> {
+        let native = FilesystemDb::new(uri)?;
+        let archive = Some(native.root().to_path_buf());
+        Ok(ToolsDb::new(native.location(), archive, None, settings))
+    }
+
+    /// The database server of that URI, which `native` reaches from here. The
+    /// URI may hold a password.
+    #[must_use]
+    pub fn server(uri: &str, native: Box<dyn NativeDb>, settings: Settings) -> ToolsDb {
+        ToolsDb::new(uri, None, Some(native.into()), settings)
+    }
+
+    fn new(
+        uri: &str,
+        archive: Option<PathBuf>,
+        server: Option<Arc<dyn NativeDb>>,
+        settings: Settings,
+    ) -> ToolsDb {
+        let Settings {
+            tools_dir,
+            remote_host,
+            ssh_options: options,
+            limit,
+        } = settings;
+        let mut location = match &server {
+            Some(server) => server.location().to_owned(),
+            None => uri.to_owned(),
+        };
+        let uri = SecretString::from(uri);
+        let place: Box<dyn Place> = match remote_host {
+            Some(host) => {
+                if server.is_none() {
+                    location = format!("{location} on {host}");
+                }
+                Box::new(remote::Remote {
+                    host,
+                    options,
+                    uri: uri.clone(),
+                    archive,
+                    tools_dir,
+                    limit,
+                })
+            }
+            None => Box::new(local::Local {
+                uri: uri.clone(),
+                archive,
+                tools_dir,
+                limit,
+            }),
+        };
+        ToolsDb {
+            location,
+            uri,
+            place,
+            server,
+            limit,
+            one_at_a_time: Mutex::default(),
+            pending: Mutex::default(),
+        }
+    }
+
+    /// The right to use the tools: of all threads and processes, if the database
+    /// is a FilesystemDB, which they ruin when several write to it.
+    fn turn(&self, to_write: bool) -> Result<(Option<MutexGuard<'_, ()>>, Turn)> {
+        let alone = self.server.is_none().then(|| lock(&self.one_at_a_time));
+        Ok((alone, self.place.turn(to_write)?))
+    }
+
+    fn look(&self) -> Result<View> {
+        match &self.server {
+            Some(server) => Ok(View::server(Arc::clone(server))),
+            None => self.place.look(),
+        }
+    }
+
+    /// Has bulkloader load files into a run that has the documents `before`, and
+    /// counts.
+    fn load(&self, job: &Job, files: &[&FclFile], before: &View, turn: &Turn) -> Result<()> {
+        let Job { run, name } = job;
+        let documents = before.ask(|db| db.documents(*run))?.unwrap_or_default();
+        let indexes = before.root().map(Indexes::read).transpose()?;
+        log::debug!(
+            "Run {run}: bulkloader is to load {} files as {run}/{name}",
+            files.len()
+        );
+        let started = Instant::now();
+        let (ended, after) = self.place.load(job, files, turn)?;
+        let after = match after {
+            Some(view) => view,
+            None => self.look()?,
+        };
+        let now = match after.ask(|db| db.documents(*run)) {
+            Ok(now) => now.unwrap_or_default(),
+            Err(error) => return Err(self.mend(*run, &ended, indexes, &after, error)),
+        };
+        let count = |documents: &Documents, file: &FclFile| {
+            documents
+                .entities
+                .get(&file.entity)
+                .copied()
+                .unwrap_or_default()
+        };
+        let missing: Vec<&str> = files
+            .iter()
+            .filter(|file| count(&now, file) <= count(&documents, file))
+            .map(|file| file.entity.as_str())
+            .collect();
+        let there = files.len() - missing.len();
+        let remark = format!(
+            "{there} of {} documents are in the database; the next attempt adds what is missing",
+            files.len()
+        );
+        self.judge(*run, Tool::Loader, &ended, &remark)?;
+        if !missing.is_empty() {
+            return Err(self.error(
+                format!(
+                    "run {run}: bulkloader ended without an error, but documents are not in the \
+                     database: {}. {remark}{}",
+                    files::list(&missing),
+                    self.words(&ended)
+                ),
+                ErrorKind::Transient,
+            ));
+        }
+        log::debug!(
+            "Run {run}: bulkloader has loaded {there} files in {:.1} s{}",
+            started.elapsed().as_secs_f64(),
+            self.words(&ended)
+        );
+        Ok(())
+    }
+
+    /// After a load the database can't be read: puts the index back if the tool
+    /// has left a torn one. Gives the error to report.
+    fn mend(
+        &self,
+        run: Run,
+        ended: &Ended,
+        before: Option<Indexes>,
+        after: &View,
+        error: Error,
+    ) -> Error {
+        let (Some(before), Some(root)) = (before, after.root()) else {
+            return error;
+        };
+        let mended = Indexes::read(root).and_then(|now| {
+            let torn = before.to_restore(&now);
+            if torn.is_empty() {
+                return Ok(false);
+            }
+            self.place.restore(&torn)?;
+            Ok(true)
+        });
+        match mended {
+            Ok(true) => self.error(
+                format!(
+                    "run {run}: bulkloader {} and left a torn index. The index was put back as it \
+                     was before, so that the archive can be read; the run is loaded again{}",
+                    self.ending(ended.exit),
+                    self.words(ended)
+                ),
+                ErrorKind::Transient,
+            ),
+            Ok(false) => error,
+            Err(cause) => self.error(
+                format!("{error}. It could not be put back as it was before: {cause}"),
+                ErrorKind::Unreachable,
+            ),
+        }
+    }
+
+    /// An error if a tool did not end as it should.
+    fn judge(&self, run: Run, tool: Tool, ended: &Ended, remark: &str) -> Result<()> {
+        let (advice, kind) = match ended.exit {
+            Exit::Code(0) => return Ok(()),
+            Exit::TimedOut => (
+                ". If it only needs longer, raise artdaq_db.tools_timeout_seconds",
+                ErrorKind::Transient,
+            ),
+            // The archiver's own parser has accepted the files.
+            Exit::Code(_) if ended.said.contains("Parse error") => (
+                ". The tools can't store such a file, though it is FHiCL. Import this run with \
+                 artdaq_db.use_tools: false",
+                ErrorKind::Permanent,
+            ),
+            Exit::Code(_) | Exit::Signal(_) => ("", ErrorKind::Transient),
+        };
+        Err(self.error(
+            format!(
+                "run {run}: {} {}. {remark}{}{advice}",
+                tool.name(),
+                self.ending(ended.exit),
+                self.words(ended)
+            ),
+            kind,
+        ))
+    }
+
+    fn ending(&self, exit: Exit) -> String {
+        match exit {
+            Exit::Code(code) => format!("ended with exit code {code}"),
+            Exit::Signal(signal) => format!("crashed (signal {signal})"),
+            Exit::TimedOut => format!(
+                "did not end within {} s and was stopped",
+                self.limit.as_secs_f64()
+            ),
+        }
+    }
+
+    /// The last words of a tool for a message, without the database's password.
+    fn words(&self, ended: &Ended) -> String {
+        let words = last_words(&ended.said);
+        if words.is_empty() {
+            return String::new();
+        }
+        let uri = self.uri.expose_secret();
+        let mut words = words.replace(uri, &self.location);
+        for secret in passwords(uri) {
+            words = words.replace(&secret, "***");
+        }
+        format!(". It said: {words}")
+    }
+
+    /// Reads a run with the archiver's own client.
+    fn read_natively(&self, view: &View, job: &Job) -> Result<Configuration> {
+        self.place.fetch_documents(view, job)?;
+        view.ask(|db| db.read(job.run))
+    }
+
+    fn refuse(&self, problem: String) -> Error {
+        self.error(problem, ErrorKind::Permanent)
+    }
+
+    fn error(&self, problem: String, kind: ErrorKind) -> Error {
+        Error::ArtdaqDb {
+            location: self.location.clone(),
+            problem,
+            kind,
+        }
+    }
+
+    fn check(&self, run: Run, files: &[FclFile]) -> Result<()> {
+        files::check_syntax(files)?;
+        match files::refusal(files) {
+            None => Ok(()),
+            Some(problem) => Err(self.refuse(format!(
+                "run {run}: {problem}; import this run with artdaq_db.use_tools: false"
+            ))),
+        }
+    }
+}
+
+impl ArtdaqDb for ToolsDb {
+    fn location(&self) -> &str {
+        &self.location
+    }
+
+    fn runs(&self) -> Result<BTreeMap<Run, Presence>> {
+        let _turn = self.turn(false)?;
+        self.look()?.ask(|db| db.runs())
+    }
+
+    fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()> {
+        self.check(run, files)?;
+        let (_alone, turn) = self.turn(true)?;
+        let view = self.look()?;
+        let documents = view.ask(|db| db.documents(run))?;
+        if let Some(documents) = &documents
+            && documents.presence() == Presence::Whole
+        {
+            return Err(self.refuse(format!(
+                "run {run} is archived already, as {}",
+                documents.configurations.join(" and ")
+            )));
+        }
+        let documents = documents.unwrap_or_default();
+        let name = match documents.configurations.is_empty() {
+            true => name,
+            false => documents.name(),
+        };
+        let missing: Vec<&FclFile> = files
+            .iter()
+            .filter(|file| file.entity != SCHEMA_ENTITY)
+            .filter(|file| !documents.entities.contains_key(&file.entity))
+            .collect();
+        if !missing.is_empty() {
+            self.load(&Job { run, name }, &missing, &view, &turn)?;
+        }
+        if let Some(schema) = files.iter().find(|file| file.entity == SCHEMA_ENTITY) {
+            let schema = (name.to_owned(), schema.clone());
+            lock(&self.pending).insert(run, schema);
+        }
+        Ok(())
+    }
+
+    fn update(&self, run: Run, files: &[FclFile]) -> Result<()> {
+        self.check(run, files)?;
+        let (_alone, turn) = self.turn(true)?;
+        let view = self.look()?;
+        let documents = view.ask(|db| db.documents(run))?;
+        let name = match documents {
+            Some(documents) => Some(documents.name().to_owned()),
+            // All that was inserted is the schema, which waits.
+            None => lock(&self.pending).get(&run).map(|(name, _)| name.clone()),
+        };
+        let name = name.ok_or_else(|| {
+            self.refuse(format!("run {run} is not archived, so it can't be updated"))
+        })?;
+        let files: Vec<&FclFile> = files.iter().collect();
+        if files.is_empty() {
+            return Ok(());
+        }
+        self.load(&Job { run, name: &name }, &files, &view, &turn)
+    }
+
+    fn publish(&self) -> Result<()> {
+        let pending = std::mem::take(&mut *lock(&self.pending));
+        for (run, (name, schema)) in pending {
+            let (_alone, turn) = self.turn(true)?;
+            let view = self.look()?;
+            let documents = view.ask(|db| db.documents(run))?.unwrap_or_default();
+            if !documents.entities.contains_key(SCHEMA_ENTITY) {
+                self.load(&Job { run, name: &name }, &[&schema], &view, &turn)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, run: Run) -> Result<Configuration> {
+        let (_alone, turn) = self.turn(false)?;
+        let view = self.look()?;
+        let documents = view.ask(|db| db.documents(run))?.unwrap_or_default();
+        let name = documents.name();
+        let job = Job { run, name };
+        if documents.presence() != Presence::Whole {
+            // It says why not.
+            return view.ask(|db| db.read(run));
+        }
+        if let Some(reason) = beyond_the_downloader(&documents) {
+            log::debug!("Run {run}: read without bulkdownloader, because {reason}");
+            return self.read_natively(&view, &job);
+        }
+        let directory = files::temporary_directory()?;
+        let ended = self.place.download(&job, directory.path(), &turn)?;
+        self.judge(run, Tool::Downloader, &ended, "Nothing was changed")?;
+        let files = files::read(directory.path())?;
+        let files = files::complete(files, &documents).map_err(|problem| {
+            self.error(
+                format!(
+                    "run {run}: bulkdownloader ended without an error, but {problem}{}",
+                    self.words(&ended)
+                ),
+                ErrorKind::Transient,
+            )
+        })?;
+        Ok(Configuration {
+            name: name.to_owned(),
+            files,
+        })
+    }
+}
+
+/// Why bulkdownloader would not give a run back as it is.
+fn beyond_the_downloader(documents: &Documents) -> Option<&'static str> {
+    let name = documents.name();
+    let repeated = |(entity, count): (&String, &usize)| entity != SCHEMA_ENTITY && *count > 1;
+    if name.contains(char::is_whitespace) {
+        Some("it finds no configuration with a space in its name")
+    } else if documents.configurations.len() > 1 {
+        Some("the run has several configurations")
+    } else if documents.entities.iter().any(repeated) {
+        Some("it takes any of several documents of one entity, not the latest")
+    } else {
+        None
+    }
+}
+
+/// The end of what a program said, as one line.
+fn last_words(said: &str) -> String {
+    const LINES: usize = 5;
+    const CHARACTERS: usize = 400;
+    let lines: Vec<&str> = said.lines().map(str::trim).collect();
+    let lines: Vec<&str> = lines.into_iter().filter(|line| !line.is_empty()).collect();
+    let last = lines[lines.len().saturating_sub(LINES)..].iter();
+    last.map(|line| line.chars().take(CHARACTERS).collect())
+        .collect::<Vec<String>>()
+        .join(" | ")
+}
+
+/// The password of a URI, as it stands there and decoded.
+fn passwords(uri: &str) -> Vec<String> {
+    let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+    let user = rest.rsplit_once('@').map_or("", |(user, _)| user);
+    let password = user.split_once(':').map_or("", |(_, password)| password);
+    let decoded = percent_decode_str(password).decode_utf8_lossy();
+    let mut passwords = vec![password.to_owned(), decoded.into_owned()];
+    passwords.retain(|password| !password.is_empty());
+    passwords
+}
+
+/// An error that no run can help.
+fn unreachable(location: &str, problem: String) -> Error {
+    Error::ArtdaqDb {
+        location: location.to_owned(),
+        problem,
+        kind: ErrorKind::Unreachable,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind it is whole whoever panicked.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_found_in_a_uri() {
+        assert_eq!(passwords("mongodb://u:s%40t@h/db"), ["s%40t", "s@t"]);
+        assert_eq!(passwords("mongodb://h/db"), [""; 0]);
+        assert_eq!(passwords("filesystemdb:///data/x@y:z"), [""; 0]);
+    }
+
+    #[test]
+    fn last_words_are_short() {
+        assert_eq!(last_words("a\n\n b\r\nc\nd\ne\nf\n"), "b | c | d | e | f");
+        assert_eq!(last_words(""), "");
+        assert!(last_words(&"x".repeat(10_000)).len() < 500);
+    }
+}

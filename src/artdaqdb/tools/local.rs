@@ -1,0 +1,169 @@
+//! The tools on this machine.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::process::{self, Ended};
+use super::view::{Indexes, View};
+use super::{Job, Place, Tool, Turn, files, unreachable};
+use crate::artdaqdb::filesystem::LOCK_FILE;
+use crate::durable;
+use crate::error::{Error, Result};
+use crate::run::FclFile;
+
+/// The longest pause between two attempts at the archive's lock.
+const POLL: Duration = Duration::from_millis(50);
+
+/// The tools, started as they are, without a shell.
+pub(super) struct Local {
+    pub uri: SecretString,
+    /// The directory of a FilesystemDB.
+    pub archive: Option<PathBuf>,
+    pub tools_dir: Option<PathBuf>,
+    pub limit: Duration,
+}
+
+impl Local {
+    fn run(&self, tool: Tool, job: &Job, directory: &Path, turn: &Turn) -> Result<Ended> {
+        let program = match &self.tools_dir {
+            Some(directory) => directory.join(tool.name()),
+            None => PathBuf::from(tool.name()),
+        };
+        let threads = match self.archive {
+            Some(_) => 1,
+            None => thread::available_parallelism()
+                .map_or(1, NonZeroUsize::get)
+                .div_ceil(2),
+        };
+        let mut command = Command::new(&program);
+        command
+            .args(["-r", &job.run.to_string(), "-c", job.name, "-p"])
+            .arg(directory)
+            .args(["-t", &threads.to_string()])
+            .env("ARTDAQ_DATABASE_URI", self.uri.expose_secret())
+            // The lock lives as long as somebody has the file open: should we be
+            // killed, until the tool is done. To the tool it is an empty input.
+            .stdin(match &turn.lock {
+                Some(lock) => Stdio::from(lock.try_clone().map_err(|source| {
+                    Error::io("keep open", self.lock_path().unwrap_or_default(), source)
+                })?),
+                None => Stdio::null(),
+            });
+        process::run(command, self.limit).map_err(|error| {
+            let place = program.display();
+            unreachable(
+                "artdaq_db.use_tools",
+                match (error.kind(), &self.tools_dir) {
+                    (io::ErrorKind::NotFound, Some(_)) => format!(
+                        "{place} is missing; correct artdaq_db.tools_dir, or set use_tools: false"
+                    ),
+                    (io::ErrorKind::NotFound, None) => format!(
+                        "{place} is not in PATH; set artdaq_db.tools_dir to its directory, or set \
+                         use_tools: false"
+                    ),
+                    _ => format!("{place} can't be started: {error}"),
+                },
+            )
+        })
+    }
+
+    fn root(&self) -> Result<&Path> {
+        let problem = "a database server was asked for its directory";
+        let root = self.archive.as_deref();
+        root.ok_or_else(|| Error::Unexpected(problem.into()))
+    }
+
+    fn lock_path(&self) -> Option<PathBuf> {
+        self.archive.as_ref().map(|root| root.join(LOCK_FILE))
+    }
+
+    /// The lock file. To read, an archive that nobody of ours ever wrote to needs
+    /// none, and one that is not ours to write is not written to.
+    fn lock_file(path: &Path, to_write: bool) -> Result<Option<File>> {
+        let failed = |source| Error::io("open", path, source);
+        if to_write {
+            if let Some(root) = path.parent() {
+                durable::create_directory(root, 0o777)?;
+            }
+            let mut options = OpenOptions::new();
+            options.create(true).truncate(false).read(true).write(true);
+            return options.open(path).map(Some).map_err(failed);
+        }
+        match File::open(path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(failed(source)),
+        }
+    }
+}
+
+impl Place for Local {
+    fn turn(&self, to_write: bool) -> Result<Turn> {
+        let Some(path) = self.lock_path() else {
+            return Ok(Turn::default());
+        };
+        let Some(lock) = Local::lock_file(&path, to_write)? else {
+            return Ok(Turn::default());
+        };
+        let deadline = Instant::now() + self.limit;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let locked = match to_write {
+                true => lock.try_lock(),
+                false => lock.try_lock_shared(),
+            };
+            match locked {
+                Ok(()) => return Ok(Turn { lock: Some(lock) }),
+                Err(TryLockError::Error(source)) => return Err(Error::io("lock", path, source)),
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                    return Err(unreachable(
+                        &path.display().to_string(),
+                        format!(
+                            "another program has held this lock for {} s. Find it with \
+                             `fuser -v` on the file, and let it end or end it",
+                            self.limit.as_secs_f64()
+                        ),
+                    ));
+                }
+                Err(TryLockError::WouldBlock) => thread::sleep(pause),
+            }
+            pause = (pause * 2).min(POLL);
+        }
+    }
+
+    fn look(&self) -> Result<View> {
+        View::directory(self.root()?)
+    }
+
+    fn load(&self, job: &Job, files: &[&FclFile], turn: &Turn) -> Result<(Ended, Option<View>)> {
+        let directory = files::temporary_directory()?;
+        files::write(files, directory.path())?;
+        let ended = self.run(Tool::Loader, job, directory.path(), turn)?;
+        let view = self.archive.as_deref().map(View::directory).transpose()?;
+        Ok((ended, view))
+    }
+
+    fn download(&self, job: &Job, into: &Path, turn: &Turn) -> Result<Ended> {
+        self.run(Tool::Downloader, job, into, turn)
+    }
+
+    fn fetch_documents(&self, _: &View, _: &Job) -> Result<()> {
+        // They are where the view looks.
+        Ok(())
+    }
+
+    fn restore(&self, indexes: &Indexes) -> Result<()> {
+        let root = self.root()?;
+        for (name, bytes) in indexes.files() {
+            durable::replace(&root.join(name), bytes, durable::SHARED)?;
+        }
+        Ok(())
+    }
+}

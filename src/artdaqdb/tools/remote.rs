@@ -1,0 +1,348 @@
+//! The tools on another host, through ssh.
+//!
+//! One connection does one thing. The remote command is a constant that has sh
+//! run `remote.sh`, which comes through standard input together with its
+//! parameters: so it does not matter which login shell is there, nothing needs
+//! quoting, and no password is seen in a list of processes. Files go and come as
+//! tar archives, without touching a disk on this side on their way out.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::process::{self, Ended, Exit};
+use super::view::{self, Indexes, View};
+use super::{Job, Place, Turn, files, last_words, unreachable};
+use crate::artdaqdb::filesystem::{FilesystemDb, LOCK_FILE};
+use crate::error::{Error, Result};
+use crate::run::FclFile;
+
+/// What runs on the other side.
+const SCRIPT: &str = include_str!("remote.sh");
+
+/// The line before the answer. What a login script says comes before it.
+const ANSWER: &[u8] = b"run_record_archiver answers\n";
+
+/// How much a login script may say.
+const CHATTER: u64 = 1024 * 1024;
+
+/// What a connection may take besides the tool's own time and the wait for its turn.
+const OVERHEAD: Duration = Duration::from_secs(60);
+
+/// Variables that are passed on, and that the remote host has itself if they
+/// are not set here.
+const PASSED: [&str; 2] = ["LD_LIBRARY_PATH", "FHICL_FILE_PATH"];
+
+/// The tools on a host.
+pub(super) struct Remote {
+    pub host: String,
+    /// Arguments for ssh.
+    pub options: Vec<String>,
+    pub uri: SecretString,
+    /// The directory of a FilesystemDB on the host.
+    pub archive: Option<PathBuf>,
+    pub tools_dir: Option<PathBuf>,
+    pub limit: Duration,
+}
+
+impl Remote {
+    /// Has one action done. The answer goes into the directory `into`.
+    fn call(
+        &self,
+        action: &str,
+        job: Option<&Job>,
+        send: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send,
+        into: &Path,
+    ) -> Result<Ended> {
+        let parameters = self.parameters(action, job)?;
+        let limit = self.limit * 2 + OVERHEAD;
+        let (ended, answer) = process::run_piped(
+            self.ssh(),
+            limit,
+            |stdin| {
+                // A connection that breaks off shows at the other end, too, and better.
+                let mut stdin = BufWriter::new(stdin);
+                let _ = stdin
+                    .write_all(SCRIPT.as_bytes())
+                    .and_then(|()| stdin.write_all(parameters.as_bytes()))
+                    .and_then(|()| send(&mut stdin))
+                    .and_then(|()| stdin.flush());
+            },
+            |stdout| unpack(BufReader::new(stdout), into),
+        )
+        .map_err(|error| {
+            self.error(match error.kind() {
+                io::ErrorKind::NotFound => {
+                    "ssh is not in PATH; install it (Debian: openssh-client)".into()
+                }
+                _ => format!("ssh can't be started: {error}"),
+            })
+        })?;
+        let words = last_words(&ended.said);
+        match ended.exit {
+            Exit::Code(0) => {}
+            Exit::Code(255) => return Err(self.error(ssh_problem(&ended.said, &words))),
+            Exit::Code(code) => {
+                return Err(self.error(format!("the remote side failed ({code}): {words}")));
+            }
+            Exit::Signal(signal) => {
+                return Err(self.error(format!("ssh was ended by signal {signal}: {words}")));
+            }
+            Exit::TimedOut => {
+                return Err(self.error(format!(
+                    "no answer for {} s; ssh was ended: {words}. Check the host and the network",
+                    limit.as_secs()
+                )));
+            }
+        }
+        answer
+            .map_err(|error| self.error(format!("its answer can't be read: {error}: {words}")))?;
+        Ok(ended)
+    }
+
+    fn ssh(&self) -> Command {
+        let mut command = Command::new("ssh");
+        // The first value of an option counts: ours, then the configuration's,
+        // then our defaults, and only then those of ssh's own files.
+        command
+            .args(["-T", "-o", "BatchMode=yes"])
+            .args(&self.options)
+            .args(["-o", "StrictHostKeyChecking=yes"])
+            .args(["-o", "ConnectTimeout=30", "-o", "ServerAliveInterval=15"])
+            .args(["-o", "ForwardAgent=no", "-o", "ClearAllForwardings=yes"])
+            .arg("--")
+            .arg(&self.host)
+            .arg(format!("exec sh -c 'eval \"$(head -c {})\"'", SCRIPT.len()));
+        command
+    }
+
+    /// The lines that `remote.sh` reads first.
+    fn parameters(&self, action: &str, job: Option<&Job>) -> Result<String> {
+        let path = |path: &Option<PathBuf>| match path {
+            Some(path) => path.display().to_string(),
+            None => String::new(),
+        };
+        let [libraries, fhicl] = PASSED.map(|name| std::env::var(name).unwrap_or_default());
+        let lines = [
+            ("the action", action.to_owned()),
+            (
+                "artdaq_db.database_uri",
+                self.uri.expose_secret().to_owned(),
+            ),
+            ("artdaq_db.database_uri", path(&self.archive)),
+            ("the lock", LOCK_FILE.to_owned()),
+            ("the limit", self.limit.as_secs_f64().ceil().to_string()),
+            ("artdaq_db.tools_dir", path(&self.tools_dir)),
+            (PASSED[0], libraries),
+            (PASSED[1], fhicl),
+            (
+                "the run",
+                job.map_or_else(String::new, |job| job.run.to_string()),
+            ),
+            (
+                "the configuration's name",
+                job.map_or("", |job| job.name).to_owned(),
+            ),
+            // Half the cores of the host, unless it is a FilesystemDB.
+            (
+                "the threads",
+                self.archive.as_ref().map_or("", |_| "1").to_owned(),
+            ),
+        ];
+        let mut text = String::new();
+        for (name, line) in lines {
+            if line.contains(['\n', '\0']) {
+                return Err(self.error(format!("{name} has a line break in it; remove it")));
+            }
+            text.push_str(&line);
+            text.push('\n');
+        }
+        Ok(text)
+    }
+
+    /// Reads the status of the tool, which stands in the answer.
+    fn status(&self, answer: &Path, said: String) -> Result<Ended> {
+        let path = answer.join("status");
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let exit = match text.trim().parse() {
+            // As timeout and sh tell them.
+            Ok(124) => Exit::TimedOut,
+            Ok(code @ 129..) => Exit::Signal(code - 128),
+            Ok(code) => Exit::Code(code),
+            Err(_) => return Err(self.error("its answer has no exit code of the tool".into())),
+        };
+        Ok(Ended { exit, said })
+    }
+
+    fn error(&self, problem: String) -> Error {
+        unreachable(&format!("ssh to {}", self.host), problem)
+    }
+
+    fn copy(&self, directory: tempfile::TempDir) -> Result<View> {
+        let original = self.archive.clone().unwrap_or_default();
+        View::copy(directory, format!("{}:{}", self.host, original.display()))
+    }
+}
+
+impl Place for Remote {
+    fn turn(&self, _: bool) -> Result<Turn> {
+        // Each action takes it over there.
+        Ok(Turn::default())
+    }
+
+    fn look(&self) -> Result<View> {
+        let directory = files::temporary_directory()?;
+        self.call("look", None, |_| Ok(()), directory.path())?;
+        self.copy(directory)
+    }
+
+    fn load(&self, job: &Job, files: &[&FclFile], _: &Turn) -> Result<(Ended, Option<View>)> {
+        let directory = files::temporary_directory()?;
+        let texts = files
+            .iter()
+            .map(|file| (format!("{}.fcl", file.entity), file.text.as_bytes()));
+        let send = |output: &mut dyn Write| pack(texts, output);
+        let ended = self.call("load", Some(job), send, directory.path())?;
+        let ended = self.status(directory.path(), ended.said)?;
+        let view = match self.archive {
+            Some(_) => Some(self.copy(directory)?),
+            None => None,
+        };
+        Ok((ended, view))
+    }
+
+    fn download(&self, job: &Job, into: &Path, _: &Turn) -> Result<Ended> {
+        let ended = self.call("download", Some(job), |_| Ok(()), into)?;
+        self.status(into, ended.said)
+    }
+
+    fn fetch_documents(&self, view: &View, job: &Job) -> Result<()> {
+        let Some(root) = view.root() else {
+            return Ok(());
+        };
+        let mut names = String::new();
+        for path in FilesystemDb::new(&view::uri(root))?.document_paths(job.run)? {
+            if let Ok(name) = path.strip_prefix(root) {
+                names.push_str(&format!("{}\n", name.display()));
+            }
+        }
+        let send = |output: &mut dyn Write| output.write_all(names.as_bytes());
+        self.call("documents", Some(job), send, root)?;
+        Ok(())
+    }
+
+    fn restore(&self, indexes: &Indexes) -> Result<()> {
+        let directory = files::temporary_directory()?;
+        let send = |output: &mut dyn Write| pack(indexes.files(), output);
+        self.call("restore", None, send, directory.path())?;
+        Ok(())
+    }
+}
+
+/// Writes a tar archive.
+fn pack<'a>(
+    files: impl Iterator<Item = (String, &'a [u8])>,
+    output: &mut dyn Write,
+) -> io::Result<()> {
+    let mut archive = tar::Builder::new(output);
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        header.set_mtime(0);
+        archive.append_data(&mut header, name, bytes)?;
+    }
+    archive.finish()
+}
+
+/// Reads the answer, up to the end of the connection.
+fn unpack(mut input: impl BufRead, into: &Path) -> io::Result<()> {
+    let result = skip_chatter(&mut input).and_then(|()| unpack_archive(&mut input, into));
+    // The other side must never wait for us to read.
+    io::copy(&mut input, &mut io::sink())?;
+    result
+}
+
+fn skip_chatter(input: &mut impl BufRead) -> io::Result<()> {
+    let mut input = input.take(CHATTER);
+    let mut line = Vec::new();
+    while line != ANSWER {
+        line.clear();
+        if input.read_until(b'\n', &mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(())
+}
+
+fn unpack_archive(input: &mut impl Read, into: &Path) -> io::Result<()> {
+    let mut archive = tar::Archive::new(input);
+    archive.set_preserve_mtime(false);
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let kind = entry.header().entry_type();
+        // Neither links nor paths that lead out of the directory.
+        if !(kind.is_file() || kind.is_dir()) || !entry.unpack_in(into)? {
+            let name = entry.path()?.display().to_string();
+            return Err(io::Error::other(format!("{name:?} was not asked for")));
+        }
+    }
+    Ok(())
+}
+
+/// What ssh's own failure means and what to do about it.
+fn ssh_problem(said: &str, words: &str) -> String {
+    let advice = if said.contains("Host key verification failed") {
+        "Its host key is unknown or not the one that is known. Once you are sure of it, put it \
+         into known_hosts (ssh there once by hand as the archiver's user)"
+    } else if said.contains("Permission denied") {
+        "Let the archiver's user log in there without a password: by a key, or a Kerberos ticket"
+    } else if said.contains("Bad configuration option") || said.contains("command-line") {
+        "Correct artdaq_db.ssh_options"
+    } else {
+        "Check artdaq_db.remote_host, the host and the network"
+    };
+    format!("no connection: {words}. {advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_found_behind_what_a_login_script_says() {
+        let mut answer = b"Welcome!\nno line end\n".to_vec();
+        answer.extend(ANSWER);
+        let files = [("RunHistory/index.json".to_owned(), b"{}".as_slice())];
+        pack(files.into_iter(), &mut answer).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        unpack(answer.as_slice(), directory.path()).unwrap();
+        let index = directory.path().join("RunHistory/index.json");
+        assert_eq!(fs::read(index).unwrap(), b"{}");
+        assert!(unpack(b"Welcome!\n".as_slice(), directory.path()).is_err());
+        // Cut short.
+        assert!(unpack(&answer[..answer.len() - 1400], directory.path()).is_err());
+    }
+
+    #[test]
+    fn nothing_is_unpacked_outside_of_its_directory() {
+        let above = tempfile::tempdir().unwrap();
+        let into = above.path().join("into");
+        fs::create_dir(&into).unwrap();
+        let mut header = tar::Header::new_gnu();
+        header.as_gnu_mut().unwrap().name[..9].copy_from_slice(b"../escape");
+        header.set_size(1);
+        header.set_cksum();
+        let mut answer = ANSWER.to_vec();
+        let mut archive = tar::Builder::new(&mut answer);
+        archive.append(&header, b"x".as_slice()).unwrap();
+        archive.finish().unwrap();
+        drop(archive);
+        assert!(unpack(answer.as_slice(), &into).is_err());
+        assert!(!above.path().join("escape").exists());
+    }
+}

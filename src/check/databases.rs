@@ -1,0 +1,155 @@
+//! Both databases.
+
+use std::path::Path;
+
+use rustix::fs::Access;
+use url::Url;
+
+use super::Sheet;
+use super::files::{existing_above, may, may_create_in};
+use crate::artdaqdb::filesystem::{self, Comparison, FilesystemDb};
+use crate::artdaqdb::{ArtdaqDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT};
+use crate::config::Config;
+use crate::error::Result;
+use crate::run_set::RunSet;
+use crate::ucondb::UconDb;
+
+/// artdaqDB answers, can be written, and its index agrees with its documents.
+pub(super) fn artdaqdb(
+    config: &Config,
+    artdaqdb: Result<Box<dyn ArtdaqDb>>,
+    sheet: &mut Sheet<'_>,
+) {
+    let answer = artdaqdb.and_then(|db| Ok((db.location().to_owned(), db.runs()?)));
+    match answer {
+        Err(error) => sheet.fail(format!("ArtdaqDB: {error}")),
+        Ok((location, runs)) => {
+            sheet.good(format!(
+                "ArtdaqDB: {} runs accessible in {location}",
+                runs.len()
+            ));
+            let partial: RunSet = runs
+                .iter()
+                .filter(|(_, presence)| **presence == Presence::Partial)
+                .map(|(run, _)| *run)
+                .collect();
+            if !partial.is_empty() {
+                sheet.doubt(format!(
+                    "ArtdaqDB: {} run(s) in part only ({partial}): the next import completes those \
+                     whose record is there",
+                    partial.len()
+                ));
+            }
+        }
+    }
+    let uri = &config.artdaq_db.database_uri;
+    if uri.starts_with(filesystem::SCHEME)
+        && let Ok(db) = FilesystemDb::new(uri)
+    {
+        rights(db.root(), sheet);
+        indexes(&db, sheet);
+    }
+}
+
+/// The directories of a FilesystemDB can be written, or made.
+fn rights(root: &Path, sheet: &mut Sheet<'_>) {
+    let shown = root.display();
+    if !root.exists() {
+        let above = existing_above(root);
+        return match may_create_in(above) {
+            Ok(()) => sheet.doubt(format!(
+                "ArtdaqDB: {shown} does not exist yet: the first import makes it; if there should \
+                 be an archive, check that it is mounted, and artdaq_db.database_uri"
+            )),
+            Err(error) => sheet.fail(format!(
+                "ArtdaqDB: {shown} does not exist, and can't be made in {}: {error}",
+                above.display()
+            )),
+        };
+    }
+    let directories = [
+        root.to_path_buf(),
+        root.join(RUN_HISTORY),
+        root.join(SYSTEM_LAYOUT),
+    ];
+    for directory in directories.iter().filter(|directory| directory.exists()) {
+        let index = directory.join("index.json");
+        let allowed = may_create_in(directory).and_then(|()| match index.exists() {
+            true => may(&index, Access::READ_OK),
+            false => Ok(()),
+        });
+        if let Err(error) = allowed {
+            return sheet.fail(format!(
+                "ArtdaqDB: {} not writable: {error}; check its owner and rights",
+                directory.display()
+            ));
+        }
+    }
+    sheet.good(format!("ArtdaqDB writable: {shown}"));
+}
+
+fn indexes(db: &FilesystemDb, sheet: &mut Sheet<'_>) {
+    let comparisons = match db.compare_indexes() {
+        Ok(comparisons) => comparisons,
+        // It names --rebuild-index.
+        Err(error) => return sheet.fail(format!("ArtdaqDB index: {error}")),
+    };
+    for (collection, found) in comparisons {
+        let Comparison {
+            documents,
+            lost,
+            unnamed,
+        } = found;
+        if !lost.is_empty() {
+            sheet.fail(format!(
+                "ArtdaqDB index of {collection}: {} document(s) that it names are missing, such as \
+                 {}.json; restore them from a backup, or drop them from the index with \
+                 --rebuild-index and import their runs again",
+                lost.len(),
+                lost[0]
+            ));
+        }
+        if !unnamed.is_empty() {
+            sheet.doubt(format!(
+                "ArtdaqDB index of {collection}: {} document(s) are not in it, such as {}.json: of \
+                 an import under way or cut short, which the next import settles, or left out by \
+                 other tools, which --rebuild-index settles",
+                unnamed.len(),
+                unnamed[0]
+            ));
+        }
+        if lost.is_empty() && unnamed.is_empty() {
+            sheet.good(format!(
+                "ArtdaqDB index of {collection} agrees with its {documents} documents"
+            ));
+        }
+    }
+}
+
+/// UconDB answers, has the folder, and takes the credentials, as far as that can
+/// be known without storing anything.
+pub(super) fn ucondb(config: &Config, ucondb: Result<Box<dyn UconDb>>, sheet: &mut Sheet<'_>) {
+    let answer = ucondb.and_then(|db| Ok((db.location().to_owned(), db.check()?)));
+    let work_dir = &config.app.work_dir;
+    let url = Url::parse(&config.ucon_db.server_url).ok();
+    let directory = url.and_then(|url| url.to_file_path().ok());
+    match answer {
+        // The directory that is missing is one that every execution begins with.
+        Err(_) if directory.is_some_and(|at| at.starts_with(work_dir)) && !work_dir.exists() => {
+            sheet.doubt(format!(
+                "UconDB: {} does not exist yet: the first migration makes it",
+                config.ucon_db.server_url
+            ));
+        }
+        Ok((location, found)) => sheet.good(format!("UconDB: {found} ({location})")),
+        Err(error) => sheet.fail(format!("UconDB: {error}")),
+    }
+    let ucon = &config.ucon_db;
+    let is_tls = ucon.server_url.starts_with("https:");
+    if is_tls && !ucon.verify_tls {
+        sheet.doubt(
+            "UconDB: the server's certificate is not checked: set ucon_db.verify_tls to true, and \
+             ucon_db.ca_file if its authority is not among the system's",
+        );
+    }
+}

@@ -1,0 +1,350 @@
+//! The status report: where each run is, what is missing, and which stage to run.
+//!
+//! [`Status::gather`] asks the sources and reads what the archiver remembers;
+//! [`text`], [`json`] and [`html`] show the same value in different forms.
+//! `docs/status-report.md` says what each line and each key means.
+
+use std::path::{Path, PathBuf};
+
+use jiff::ZonedDateTime;
+
+use crate::artdaqdb::{ArtdaqDb, Presence};
+use crate::error::Result;
+use crate::history::{self, Execution};
+use crate::run::Run;
+use crate::run_record;
+use crate::run_set::RunSet;
+use crate::state::{State, StateStore};
+use crate::ucondb::UconDb;
+
+pub use recommendation::{Kind, Recommendation};
+
+pub mod html;
+pub mod json;
+mod recommendation;
+mod strip;
+pub mod text;
+
+/// How many executions the reports show.
+const EXECUTIONS: usize = 60;
+
+/// What a report is made from.
+pub struct Inputs<'a> {
+    /// The directory of the run records.
+    pub run_records_dir: &'a Path,
+    /// artdaqDB's URI for people, without credentials.
+    pub database_uri: String,
+    /// artdaqDB, or why it can't be opened.
+    pub artdaqdb: Result<Box<dyn ArtdaqDb>>,
+    /// UconDB's URL for people, without credentials.
+    pub server_url: String,
+    /// Its folder and object, as `folder/object`.
+    pub folder_object: String,
+    /// UconDB, or why it can't be opened.
+    pub ucondb: Result<Box<dyn UconDb>>,
+    /// What the import stage remembers.
+    pub import: StateStore,
+    /// What the migrate stage remembers.
+    pub migrate: StateStore,
+    /// The history of executions.
+    pub history: &'a Path,
+    /// Whether the sources are compared with the state files.
+    pub compare: bool,
+}
+
+/// Everything a report shows.
+#[derive(Debug)]
+pub struct Status {
+    /// When it was gathered.
+    pub generated: ZonedDateTime,
+    /// The run records.
+    pub filesystem: Source,
+    /// artdaqDB's whole runs.
+    pub artdaqdb: Source,
+    /// The runs that artdaqDB has in part only.
+    pub partial: RunSet,
+    /// UconDB.
+    pub ucondb: Source,
+    /// What the import stage remembers.
+    pub import: Memory,
+    /// What the migrate stage remembers.
+    pub migrate: Memory,
+    /// Whether the sources are compared with the state files.
+    pub compare: bool,
+    /// The last executions, the oldest first.
+    pub executions: Vec<Execution>,
+}
+
+/// A place where runs are.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The name in sentences: `artdaqDB`.
+    pub name: &'static str,
+    /// Where it is, with the words that say so: `Database URI` and the URI.
+    pub location: Vec<(&'static str, String)>,
+    /// Its runs, or why it can't be asked.
+    pub runs: Result<RunSet, String>,
+}
+
+/// What a stage remembers between executions.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    /// Where the state is kept.
+    pub state_file: PathBuf,
+    /// Where the failed runs are kept.
+    pub failure_log: PathBuf,
+    /// The state, or why it can't be used; nothing before the first execution.
+    pub state: Result<Option<State>, String>,
+    /// The failed runs, or why they can't be read.
+    pub failures: Result<RunSet, String>,
+}
+
+/// A stage's state against its source and its archive.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// The runs that the state covers, from the lowest known run on.
+    pub expected: Option<(Run, Run)>,
+    /// Of them, those in the source that are neither archived nor in the
+    /// failure log: the state says they are done, the archive does not have them.
+    pub missing: RunSet,
+    /// Runs of the source above the state that are not archived.
+    pub new: RunSet,
+}
+
+impl Status {
+    /// Asks the sources and reads what is remembered. What can't be reached or
+    /// read is in the status as such.
+    ///
+    /// Each is asked before the one it gets its runs from, so that beside an
+    /// execution under way no run shows up archived and without a source.
+    #[must_use]
+    pub fn gather(inputs: Inputs<'_>) -> Status {
+        let import = Memory::read(&inputs.import, "--recover-import-state");
+        let migrate = Memory::read(&inputs.migrate, "--recover-migrate-state");
+        let executions = match history::read(inputs.history, EXECUTIONS) {
+            Ok(history) => {
+                if history.unreadable > 0 {
+                    log::warn!(
+                        "{}: {} line(s) are no executions and are passed over",
+                        inputs.history.display(),
+                        history.unreadable
+                    );
+                }
+                history.executions
+            }
+            Err(error) => {
+                log::warn!("The history of executions is left out: {error}");
+                Vec::new()
+            }
+        };
+
+        let ucondb = inputs.ucondb.and_then(|ucondb| ucondb.runs());
+        let ucondb = ucondb.map(|runs| runs.into_iter().collect());
+        let artdaqdb = inputs.artdaqdb.and_then(|artdaqdb| artdaqdb.runs());
+        let (whole, partial) = match artdaqdb {
+            Ok(runs) => {
+                let with = |wanted: Presence| {
+                    runs.iter()
+                        .filter(|(_, presence)| **presence == wanted)
+                        .map(|(run, _)| *run)
+                        .collect::<RunSet>()
+                };
+                (Ok(with(Presence::Whole)), with(Presence::Partial))
+            }
+            Err(error) => (Err(error), RunSet::default()),
+        };
+        let records = run_record::scan(inputs.run_records_dir);
+        let records = records.map(|records| records.into_keys().collect());
+
+        Status {
+            generated: ZonedDateTime::now(),
+            filesystem: Source::filesystem(inputs.run_records_dir, records),
+            artdaqdb: Source::artdaqdb(inputs.database_uri, whole),
+            partial,
+            ucondb: Source::ucondb(inputs.server_url, inputs.folder_object, ucondb),
+            import,
+            migrate,
+            compare: inputs.compare,
+            executions,
+        }
+    }
+
+    /// Whether everything could be reached and read.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.problems().is_empty()
+    }
+
+    /// What could not be reached or read, a sentence each.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for source in [&self.filesystem, &self.artdaqdb, &self.ucondb] {
+            if let Err(error) = &source.runs {
+                problems.push(format!("{} can't be reached: {error}", source.name));
+            }
+        }
+        for memory in [&self.import, &self.migrate] {
+            problems.extend(memory.state.as_ref().err().cloned());
+            problems.extend(memory.failures.as_ref().err().cloned());
+        }
+        problems
+    }
+
+    /// The runs on the filesystem that artdaqDB lacks, if both were reached.
+    #[must_use]
+    pub fn to_import(&self) -> Option<RunSet> {
+        Some(self.filesystem.known()?.difference(self.artdaqdb.known()?))
+    }
+
+    /// The runs in artdaqDB that UconDB lacks, if both were reached.
+    #[must_use]
+    pub fn to_migrate(&self) -> Option<RunSet> {
+        Some(self.artdaqdb.known()?.difference(self.ucondb.known()?))
+    }
+
+    /// The numbers between the lowest and the highest run that no source has,
+    /// if all were reached.
+    #[must_use]
+    pub fn nowhere(&self) -> Option<RunSet> {
+        let runs = self.filesystem.known()?.union(self.artdaqdb.known()?);
+        Some(runs.union(self.ucondb.known()?).gaps())
+    }
+
+    /// The lowest and the highest run of all sources that were reached.
+    #[must_use]
+    pub fn range(&self) -> Option<(Run, Run)> {
+        let sources = self.sources();
+        let known = || sources.iter().filter_map(|(source, _)| source.known());
+        let first = known().filter_map(RunSet::first).min()?;
+        let last = known().filter_map(RunSet::last).max()?;
+        Some((first, last))
+    }
+
+    /// The import stage's state against the sources, if all is known.
+    #[must_use]
+    pub fn import_comparison(&self) -> Option<Comparison> {
+        self.import
+            .compare(self.filesystem.known()?, self.artdaqdb.known()?)
+    }
+
+    /// The migrate stage's state against the sources, if all is known.
+    #[must_use]
+    pub fn migrate_comparison(&self) -> Option<Comparison> {
+        self.migrate
+            .compare(self.artdaqdb.known()?, self.ucondb.known()?)
+    }
+
+    /// Each source with the one it gets its runs from.
+    #[must_use]
+    pub fn sources(&self) -> [(&Source, Option<&Source>); 3] {
+        [
+            (&self.filesystem, None),
+            (&self.artdaqdb, Some(&self.filesystem)),
+            (&self.ucondb, Some(&self.artdaqdb)),
+        ]
+    }
+}
+
+impl Source {
+    fn new(
+        name: &'static str,
+        location: Vec<(&'static str, String)>,
+        runs: Result<RunSet>,
+    ) -> Source {
+        Source {
+            name,
+            location,
+            runs: runs.map_err(|error| error.to_string()),
+        }
+    }
+
+    fn filesystem(directory: &Path, runs: Result<RunSet>) -> Source {
+        let location = vec![("Location", directory.display().to_string())];
+        Source::new("filesystem", location, runs)
+    }
+
+    fn artdaqdb(uri: String, runs: Result<RunSet>) -> Source {
+        Source::new("artdaqDB", vec![("Database URI", uri)], runs)
+    }
+
+    fn ucondb(server_url: String, folder_object: String, runs: Result<RunSet>) -> Source {
+        let location = vec![("Server URL", server_url), ("Folder/Object", folder_object)];
+        Source::new("UconDB", location, runs)
+    }
+
+    /// The runs, if the source was reached.
+    #[must_use]
+    pub fn known(&self) -> Option<&RunSet> {
+        self.runs.as_ref().ok()
+    }
+
+    /// The runs that the source is measured by: from the oldest to the newest
+    /// run of itself and of the source `before` it.
+    #[must_use]
+    pub fn range(&self, before: Option<&Source>) -> Option<(Run, Run)> {
+        let own = self.known()?;
+        let nothing = RunSet::default();
+        let before = before.and_then(Source::known).unwrap_or(&nothing);
+        let first = own.first().into_iter().chain(before.first()).min()?;
+        let last = own.last().into_iter().chain(before.last()).max()?;
+        Some((first, last))
+    }
+
+    /// The numbers within [`range`](Self::range) that the source lacks.
+    #[must_use]
+    pub fn gaps(&self, before: Option<&Source>) -> RunSet {
+        match (self.known(), self.range(before)) {
+            (Some(own), Some((first, last))) => RunSet::all_of(first..=last).difference(own),
+            _ => RunSet::default(),
+        }
+    }
+}
+
+impl Memory {
+    fn read(store: &StateStore, recover_flag: &str) -> Memory {
+        let way_out = format!("Run with {recover_flag} to rebuild it, or restore it from a backup");
+        let state = store.read(&way_out).map_err(|error| error.to_string());
+        let failures = store.failures().map_err(|error| error.to_string());
+        Memory {
+            state_file: store.state_file().to_path_buf(),
+            failure_log: store.failure_log().to_path_buf(),
+            state: state.map(|state| store.state_file().exists().then_some(state)),
+            failures: failures.map(|runs| runs.into_iter().collect()),
+        }
+    }
+
+    /// The failed runs; none where they can't be read.
+    #[must_use]
+    pub fn failed(&self) -> RunSet {
+        self.failures.clone().unwrap_or_default()
+    }
+
+    fn compare(&self, source: &RunSet, archive: &RunSet) -> Option<Comparison> {
+        let state = self.state.as_ref().ok()?.clone().unwrap_or_default();
+        let failures = self.failures.as_ref().ok()?;
+        let waiting = source.difference(archive);
+        let Some(reached) = state.incremental_start() else {
+            return Some(Comparison {
+                new: waiting,
+                ..Comparison::default()
+            });
+        };
+        let up_to = |run: Run| RunSet::all_of(Run(0)..=run);
+        let contiguous = state.last_contiguous_run.map(up_to).unwrap_or_default();
+        let within = waiting.intersection(&up_to(reached));
+        // A failed run excuses itself only above the contiguous ones.
+        let excused = failures.difference(&contiguous);
+        let first = source.union(archive).first();
+        Some(Comparison {
+            expected: first
+                .filter(|first| *first <= reached)
+                .map(|first| (first, reached)),
+            missing: within.difference(&excused),
+            new: waiting.difference(&within),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

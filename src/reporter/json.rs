@@ -1,0 +1,187 @@
+//! The status report for programs. `docs/status-report.md` has the schema; keys
+//! are added to it, never renamed or removed, while [`SCHEMA`] stays the same.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Comparison, Kind, Memory, Recommendation, Source, Status};
+use crate::error::{Error, Result};
+use crate::history::Execution;
+use crate::run::Run;
+use crate::run_set::RunSet;
+
+/// The version of the schema.
+pub const SCHEMA: u32 = 1;
+
+/// The report in one line, and a newline at its end.
+///
+/// # Errors
+/// None that this program does not rule out.
+pub fn render(status: &Status) -> Result<String> {
+    let recommendations = status.recommendations();
+    let report = Report {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION"),
+        generated: status.generated.timestamp(),
+        complete: status.is_complete(),
+        problems: status.problems(),
+        sources: Sources {
+            filesystem: SourceView::new(&status.filesystem, None, None),
+            artdaqdb: SourceView::new(
+                &status.artdaqdb,
+                Some(&status.filesystem),
+                Some(&status.partial),
+            ),
+            ucondb: SourceView::new(&status.ucondb, Some(&status.artdaqdb), None),
+        },
+        to_import: status.to_import().as_ref().map(Runs::of),
+        to_migrate: status.to_migrate().as_ref().map(Runs::of),
+        nowhere: status.nowhere().as_ref().map(Runs::of),
+        stages: Stages {
+            import: StageView::new(&status.import, status.import_comparison()),
+            migrate: StageView::new(&status.migrate, status.migrate_comparison()),
+        },
+        recommendations: recommendations.iter().map(Advice::of).collect(),
+        executions: &status.executions,
+    };
+    let mut text = serde_json::to_string(&report)
+        .map_err(|error| Error::Unexpected(format!("the status as JSON: {error}")))?;
+    text.push('\n');
+    Ok(text)
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: u32,
+    version: &'static str,
+    generated: Timestamp,
+    complete: bool,
+    problems: Vec<String>,
+    sources: Sources<'a>,
+    to_import: Option<Runs>,
+    to_migrate: Option<Runs>,
+    nowhere: Option<Runs>,
+    stages: Stages<'a>,
+    recommendations: Vec<Advice<'a>>,
+    executions: &'a [Execution],
+}
+
+#[derive(Serialize)]
+struct Sources<'a> {
+    filesystem: SourceView<'a>,
+    artdaqdb: SourceView<'a>,
+    ucondb: SourceView<'a>,
+}
+
+#[derive(Serialize)]
+struct SourceView<'a> {
+    location: String,
+    reached: bool,
+    error: Option<&'a str>,
+    /// `null` where the source was not reached.
+    runs: Option<Runs>,
+    range: Option<[u64; 2]>,
+    gaps: Option<Runs>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partial: Option<Runs>,
+}
+
+impl<'a> SourceView<'a> {
+    fn new(
+        source: &'a Source,
+        before: Option<&Source>,
+        partial: Option<&RunSet>,
+    ) -> SourceView<'a> {
+        let location: Vec<&str> = source.location.iter().map(|(_, at)| at.as_str()).collect();
+        SourceView {
+            location: location.join(" "),
+            reached: source.runs.is_ok(),
+            error: source.runs.as_ref().err().map(String::as_str),
+            runs: source.known().map(Runs::of),
+            range: pair(source.range(before)),
+            gaps: source.known().map(|_| Runs::of(&source.gaps(before))),
+            partial: partial.map(Runs::of),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Stages<'a> {
+    import: StageView<'a>,
+    migrate: StageView<'a>,
+}
+
+#[derive(Serialize)]
+struct StageView<'a> {
+    state_file: String,
+    failure_log: String,
+    /// Whether there is a state file that could be read.
+    has_state: bool,
+    last_contiguous_run: Option<u64>,
+    last_attempted_run: Option<u64>,
+    failures: Option<Runs>,
+    errors: Vec<&'a str>,
+    expected: Option<[u64; 2]>,
+    missing: Option<Runs>,
+    new: Option<Runs>,
+}
+
+impl<'a> StageView<'a> {
+    fn new(memory: &'a Memory, comparison: Option<Comparison>) -> StageView<'a> {
+        let state = memory.state.as_ref().ok().and_then(Option::as_ref);
+        let number = |run: Option<Run>| run.map(|run| run.0);
+        let errors = [memory.state.as_ref().err(), memory.failures.as_ref().err()];
+        StageView {
+            state_file: memory.state_file.display().to_string(),
+            failure_log: memory.failure_log.display().to_string(),
+            has_state: state.is_some(),
+            last_contiguous_run: number(state.and_then(|state| state.last_contiguous_run)),
+            last_attempted_run: number(state.and_then(|state| state.last_attempted_run)),
+            failures: memory.failures.as_ref().ok().map(Runs::of),
+            errors: errors.into_iter().flatten().map(String::as_str).collect(),
+            expected: pair(comparison.as_ref().and_then(|found| found.expected)),
+            missing: comparison.as_ref().map(|found| Runs::of(&found.missing)),
+            new: comparison.as_ref().map(|found| Runs::of(&found.new)),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Advice<'a> {
+    kind: Kind,
+    runs: Runs,
+    text: &'a str,
+}
+
+impl<'a> Advice<'a> {
+    fn of(recommendation: &'a Recommendation) -> Advice<'a> {
+        Advice {
+            kind: recommendation.kind,
+            runs: Runs::of(&recommendation.runs),
+            text: &recommendation.text,
+        }
+    }
+}
+
+/// A set of runs, whole: `[[12000, 12100], [12102, 12102]]`, both ends included.
+#[derive(Serialize)]
+struct Runs {
+    count: u64,
+    ranges: Vec<[u64; 2]>,
+}
+
+impl Runs {
+    fn of(runs: &RunSet) -> Runs {
+        Runs {
+            count: runs.len(),
+            ranges: runs
+                .ranges()
+                .map(|range| [range.start().0, range.end().0])
+                .collect(),
+        }
+    }
+}
+
+fn pair(range: Option<(Run, Run)>) -> Option<[u64; 2]> {
+    range.map(|(first, last)| [first.0, last.0])
+}
