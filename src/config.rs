@@ -4,6 +4,7 @@
 //! archiver's existing configuration files, which load unchanged.
 
 mod expand;
+mod reporting;
 mod secret;
 mod section;
 mod settings;

@@ -156,14 +156,17 @@ impl StageNotice {
                 "did not begin".to_owned()
             }
             Ok(report) => {
-                for (run, reason) in report.failed.iter().take(LISTED_FAILURES) {
+                // Several workers fail in no order.
+                let mut failed: Vec<_> = report.failed.iter().collect();
+                failed.sort_by_key(|(run, _)| *run);
+                for (run, reason) in failed.iter().take(LISTED_FAILURES) {
                     reasons.push(format!("{run}: {}", brief(reason)));
                 }
-                if report.failed.len() > LISTED_FAILURES {
-                    let others = report.failed.iter().skip(LISTED_FAILURES);
+                if failed.len() > LISTED_FAILURES {
+                    let others = failed.iter().skip(LISTED_FAILURES);
                     reasons.push(brief(&format!(
                         "and {} more: {}",
-                        report.failed.len() - LISTED_FAILURES,
+                        failed.len() - LISTED_FAILURES,
                         ranges(others.map(|(run, _)| run))
                     )));
                 }
@@ -245,6 +248,7 @@ mod tests {
     }
 
     fn failed(runs: std::ops::Range<u64>) -> Report {
+        let runs = runs.rev();
         let failed = runs.map(|run| (Run(run), format!("bad\x1b {run}\nsecond line")));
         Report {
             failed: failed.collect(),
