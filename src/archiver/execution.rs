@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::extract;
 use crate::importer::{self, Importer};
-use crate::incomplete::{IncompleteRuns, Policy};
+use crate::incomplete::IncompleteRuns;
 use crate::migrator::{self, Migrator};
 use crate::recovery;
 use crate::run::Run;
@@ -27,9 +27,6 @@ use crate::verify;
 
 use super::index::rebuild_index;
 use super::parts;
-
-/// The file of the work directory that remembers runs without a stop time.
-const INCOMPLETE_RUNS: &str = "incomplete_runs.json";
 
 /// The file of the work directory that names the runs in the migrate stage's hands.
 const UNVERIFIED_RUNS: &str = "unverified_runs.log";
@@ -70,10 +67,7 @@ impl<'a> Execution<'a> {
             shutdown,
             generate: parts::generated(config)?,
             artdaqdb: parts::open_artdaqdb(config)?,
-            incomplete: IncompleteRuns::load(
-                &config.app.work_dir.join(INCOMPLETE_RUNS),
-                config.source_files.incomplete_after,
-            )?,
+            incomplete: parts::incomplete_runs(config)?,
         })
     }
 
@@ -268,12 +262,7 @@ impl<'a> Execution<'a> {
             false => (None, None),
         };
         let folders = self.folders()?;
-        let apart =
-            folders.pending.is_some() || self.config.source_files.incomplete_runs == Policy::Wait;
-        let awaited = match apart {
-            true => self.incomplete.awaited(),
-            false => BTreeSet::new(),
-        };
+        let awaited = parts::kept_apart(self.config, &self.incomplete);
         let report = verify::verify(
             self.artdaqdb.as_ref(),
             folders.finished.as_ref(),
