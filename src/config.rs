@@ -113,11 +113,12 @@ impl App {
 pub struct AppFuzz {
     /// Percentage of runs that are skipped, 0 to 100.
     pub random_skip_percent: u8,
-    /// Whether a skipped run is tried again.
+    /// Whether a skipped run fails for good. The name says the opposite; the
+    /// meaning is that of existing files.
     pub random_skip_retry: bool,
     /// Percentage of attempts that fail, 0 to 100.
     pub random_error_percent: u8,
-    /// Whether a failed one is tried again.
+    /// Whether a failed one does.
     pub random_error_retry: bool,
 }
 

@@ -80,7 +80,7 @@ step 'shellcheck'
 shellcheck run_archiver.sh tests/run.sh tests/install_smtpd.sh tests/install_mongod.sh .ci/run src/artdaqdb/tools/remote.sh
 
 step 'cargo test'
-cargo test --locked
+cargo test --locked --no-fail-fast
 
 step 'The example, twice'
 scratch=$(mktemp -d)
