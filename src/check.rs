@@ -22,7 +22,7 @@ mod notices;
 pub fn run(
     config: Result<Config>,
     open_artdaqdb: impl FnOnce(&Config) -> Result<Box<dyn ArtdaqDb>>,
-    open_ucondb: impl FnOnce(&Config) -> Result<Box<dyn UconDb>>,
+    open_ucondb: impl Fn(&Config, &str) -> Result<Box<dyn UconDb>>,
     out: &mut dyn Write,
 ) -> io::Result<bool> {
     let mut sheet = Sheet::new(out);
@@ -35,10 +35,17 @@ pub fn run(
             files::run_records(&config.source_files.run_records_dir, &mut sheet);
             files::schema(&config.artdaq_db.fcl_conf_dir, &mut sheet);
             databases::artdaqdb(&config, open_artdaqdb(&config), &mut sheet);
-            databases::ucondb(&config, open_ucondb(&config), &mut sheet);
+            databases::tools(&config.artdaq_db, &mut sheet);
+            let ucon = &config.ucon_db;
+            for folder in [&ucon.folder_name].into_iter().chain(&ucon.pending_folder) {
+                databases::ucondb(&config, open_ucondb(&config, folder), &mut sheet);
+            }
             notices::email(&config.reporting.email, &mut sheet);
             notices::slack(&config.reporting.slack, &mut sheet);
             notices::carbon(&config.carbon, &mut sheet);
+            if let Some(file) = &config.metrics.prometheus_textfile {
+                files::textfile(file, &mut sheet);
+            }
             machine::disk_space(&config, &mut sheet);
             machine::clock(&config.app.work_dir, &mut sheet);
             machine::lock(&config.app.lock_file, &mut sheet);

@@ -4,6 +4,7 @@
 //! [`text`], [`json`] and [`html`] show the same value in different forms.
 //! `docs/status-report.md` says what each line and each key means.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jiff::ZonedDateTime;
@@ -42,6 +43,9 @@ pub struct Inputs<'a> {
     pub folder_object: String,
     /// UconDB, or why it can't be opened.
     pub ucondb: Result<Box<dyn UconDb>>,
+    /// The runs that are kept out of UconDB's folder until their stop time comes,
+    /// or why they are not known.
+    pub awaited: Result<BTreeSet<Run>>,
     /// What the import stage remembers.
     pub import: StateStore,
     /// What the migrate stage remembers.
@@ -65,6 +69,9 @@ pub struct Status {
     pub partial: RunSet,
     /// UconDB.
     pub ucondb: Source,
+    /// Runs that UconDB is not to have before their stop time comes, or why they
+    /// are not known.
+    pub awaited: Result<RunSet, String>,
     /// What the import stage remembers.
     pub import: Memory,
     /// What the migrate stage remembers.
@@ -162,6 +169,10 @@ impl Status {
             artdaqdb: Source::artdaqdb(inputs.database_uri, whole),
             partial,
             ucondb: Source::ucondb(inputs.server_url, inputs.folder_object, ucondb),
+            awaited: inputs
+                .awaited
+                .map(|runs| runs.into_iter().collect())
+                .map_err(|error| error.to_string()),
             import,
             migrate,
             compare: inputs.compare,
@@ -184,6 +195,7 @@ impl Status {
                 problems.push(format!("{} can't be reached: {error}", source.name));
             }
         }
+        problems.extend(self.awaited.as_ref().err().cloned());
         for memory in [&self.import, &self.migrate] {
             problems.extend(memory.state.as_ref().err().cloned());
             problems.extend(memory.failures.as_ref().err().cloned());
@@ -197,10 +209,26 @@ impl Status {
         Some(self.filesystem.known()?.difference(self.artdaqdb.known()?))
     }
 
-    /// The runs in artdaqDB that UconDB lacks, if both were reached.
+    /// The runs in artdaqDB that UconDB lacks, if both were reached, without
+    /// those that wait for their stop time.
     #[must_use]
     pub fn to_migrate(&self) -> Option<RunSet> {
-        Some(self.artdaqdb.known()?.difference(self.ucondb.known()?))
+        Some(self.finished()?.difference(self.ucondb.known()?))
+    }
+
+    /// The runs in artdaqDB that wait for their stop time.
+    #[must_use]
+    pub fn waiting(&self) -> Option<RunSet> {
+        let awaited = self.awaited.as_ref().ok()?;
+        let waiting = awaited.difference(self.ucondb.known()?);
+        Some(waiting.intersection(self.artdaqdb.known()?))
+    }
+
+    /// The runs in artdaqDB that UconDB is to have.
+    fn finished(&self) -> Option<RunSet> {
+        let nothing = RunSet::default();
+        let awaited = self.awaited.as_ref().unwrap_or(&nothing);
+        Some(self.artdaqdb.known()?.difference(awaited))
     }
 
     /// The numbers between the lowest and the highest run that no source has,
@@ -232,7 +260,7 @@ impl Status {
     #[must_use]
     pub fn migrate_comparison(&self) -> Option<Comparison> {
         self.migrate
-            .compare(self.artdaqdb.known()?, self.ucondb.known()?)
+            .compare(&self.finished()?, self.ucondb.known()?)
     }
 
     /// Each source with the one it gets its runs from.

@@ -264,6 +264,17 @@ fn a_ucondb_server_is_asked_and_nothing_is_stored() {
     assert_eq!(server.versions(OBJECT).len(), 1);
 }
 
+#[test]
+fn tools_that_are_not_there() {
+    let test = Test::new()
+        .record(7)
+        .set("artdaq_db.use_tools", "true")
+        .set("artdaq_db.tools_dir", "/no/such/tools");
+    let ended = test.run(&["--check"]).exits(1);
+    has(&lines(&ended, '✗'), "no bulkloader in /no/such/tools");
+    has(&lines(&ended, '✗'), "no bulkdownloader in /no/such/tools");
+}
+
 /// As an ordinary user, whom rights keep out; root may do anything.
 #[test]
 fn rights_are_those_of_the_user() {

@@ -136,6 +136,33 @@ fn runs_that_failed_are_recommended_for_a_retry() {
 }
 
 #[test]
+fn a_run_still_going_is_no_backlog() {
+    let test = Test::new()
+        .records_in([7, 8])
+        .set("source_files.incomplete_runs", "wait");
+    let metadata = test.records().join("8/metadata.txt");
+    let text = fs::read_to_string(&metadata).unwrap();
+    let (going, _) = text.split_once("DAQInterface stop time").unwrap();
+    fs::write(&metadata, going).unwrap();
+    test.run(&[]).exits(0);
+    let report = test.run(&["--compare-state"]).exits(0).stdout;
+    assert!(
+        report.contains("1. NOTE: 1 run(s) in artdaqDB wait for their stop time"),
+        "{report}"
+    );
+    assert!(
+        !report.contains("Run MIGRATOR") && !report.contains("New:             1"),
+        "{report}"
+    );
+    fs::write(test.work("incomplete_runs.json"), "{").unwrap();
+    let report = test.run(&["--report-status"]).exits(1).stdout;
+    assert!(
+        report.contains("1. WARNING: ") && report.contains("incomplete_runs.json"),
+        "{report}"
+    );
+}
+
+#[test]
 fn a_run_that_is_there_in_part_is_not_counted() {
     let test = Test::new().record(7);
     sources(&test, [], [6], []);

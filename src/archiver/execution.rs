@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::extract;
 use crate::importer::{self, Importer};
-use crate::incomplete::{IncompleteRuns, Policy};
+use crate::incomplete::IncompleteRuns;
 use crate::migrator::{self, Migrator};
 use crate::recovery;
 use crate::run::Run;
@@ -26,9 +26,6 @@ use crate::verify;
 
 use super::index::rebuild_index;
 use super::parts;
-
-/// The file of the work directory that remembers runs without a stop time.
-const INCOMPLETE_RUNS: &str = "incomplete_runs.json";
 
 /// The file of the work directory that remembers how far `--verify --incremental` came.
 const VERIFY_PROGRESS: &str = "verify_progress";
@@ -66,10 +63,7 @@ impl<'a> Execution<'a> {
             shutdown,
             generate: parts::generated(config)?,
             artdaqdb: parts::open_artdaqdb(config)?,
-            incomplete: IncompleteRuns::load(
-                &config.app.work_dir.join(INCOMPLETE_RUNS),
-                config.source_files.incomplete_after,
-            )?,
+            incomplete: parts::incomplete_runs(config)?,
         })
     }
 
@@ -265,12 +259,7 @@ impl<'a> Execution<'a> {
             false => (None, None),
         };
         let folders = self.folders()?;
-        let apart =
-            folders.pending.is_some() || self.config.source_files.incomplete_runs == Policy::Wait;
-        let awaited = match apart {
-            true => self.incomplete.awaited(),
-            false => BTreeSet::new(),
-        };
+        let awaited = parts::kept_apart(self.config, &self.incomplete);
         let report = verify::verify(
             self.artdaqdb.as_ref(),
             folders.finished.as_ref(),

@@ -5,11 +5,16 @@ use std::collections::BTreeSet;
 use crate::artdaqdb::{self, ArtdaqDb, tools};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::incomplete::{IncompleteRuns, Policy};
+use crate::run::Run;
 use crate::run_record::Generated;
 use crate::shutdown::Shutdown;
 use crate::state::StateStore;
 use crate::ucondb::http::{HttpSettings, ListingCache};
 use crate::ucondb::{self, UconDb};
+
+/// The file of the work directory that remembers runs without a stop time.
+const INCOMPLETE_RUNS: &str = "incomplete_runs.json";
 
 /// The artdaqDB of the configuration, through the real tools if it says so.
 pub(super) fn open_artdaqdb(config: &Config) -> Result<Box<dyn ArtdaqDb>> {
@@ -52,14 +57,27 @@ pub(super) fn open_ucondb(
     })
 }
 
-/// Opens UconDB for a mode that only looks: it keeps nothing.
-pub(super) fn look_at_ucondb(config: &Config) -> Result<Box<dyn UconDb>> {
-    open_ucondb(
-        config,
-        &config.ucon_db.folder_name,
-        &Shutdown::default(),
-        None,
+/// Opens a folder of UconDB for a mode that only looks: it keeps nothing.
+pub(super) fn look_at_ucondb(config: &Config, folder: &str) -> Result<Box<dyn UconDb>> {
+    open_ucondb(config, folder, &Shutdown::default(), None)
+}
+
+/// The runs that have no stop time, as the work directory remembers them.
+pub(super) fn incomplete_runs(config: &Config) -> Result<IncompleteRuns> {
+    IncompleteRuns::load(
+        &config.app.work_dir.join(INCOMPLETE_RUNS),
+        config.source_files.incomplete_after,
     )
+}
+
+/// The runs that are kept out of the folder of finished runs until their stop
+/// time comes; none where they go there at once.
+pub(super) fn kept_apart(config: &Config, incomplete: &IncompleteRuns) -> BTreeSet<Run> {
+    let waits = config.source_files.incomplete_runs == Policy::Wait;
+    match waits || config.ucon_db.pending_folder.is_some() {
+        true => incomplete.awaited(),
+        false => BTreeSet::new(),
+    }
 }
 
 /// The files that `fhiclize_generate` names.

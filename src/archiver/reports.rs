@@ -27,7 +27,9 @@ pub(super) fn status(command: &CommandLine, config: &Config, compare: bool) -> R
         artdaqdb: parts::open_artdaqdb(config),
         server_url: without_credentials(&ucon.server_url),
         folder_object: format!("{}/{}", ucon.folder_name, ucon.object_name),
-        ucondb: parts::look_at_ucondb(config),
+        ucondb: parts::look_at_ucondb(config, &ucon.folder_name),
+        awaited: parts::incomplete_runs(config)
+            .map(|incomplete| parts::kept_apart(config, &incomplete)),
         import: parts::import_store(config),
         migrate: parts::migrate_store(config),
         history: &config.app.work_dir.join(history::FILE),

@@ -1,6 +1,6 @@
 //! Both databases.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 use url::Url;
@@ -9,7 +9,7 @@ use super::Sheet;
 use super::files::{existing_above, may, may_create_in};
 use crate::artdaqdb::filesystem::{self, Comparison, FilesystemDb};
 use crate::artdaqdb::{ArtdaqDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::error::Result;
 use crate::run_set::RunSet;
 use crate::ucondb::UconDb;
@@ -42,12 +42,48 @@ pub(super) fn artdaqdb(
             }
         }
     }
-    let uri = &config.artdaq_db.database_uri;
-    if uri.starts_with(filesystem::SCHEME)
-        && let Ok(db) = FilesystemDb::new(uri)
-    {
+    if let Some(db) = local_archive(&config.artdaq_db) {
         rights(db.root(), sheet);
         indexes(&db, sheet);
+    }
+}
+
+/// The FilesystemDB of the configuration, if it is on this machine.
+pub(super) fn local_archive(artdaq: &config::ArtdaqDb) -> Option<FilesystemDb> {
+    let is_elsewhere = artdaq.use_tools && artdaq.remote_host.is_some();
+    if is_elsewhere || !artdaq.database_uri.starts_with(filesystem::SCHEME) {
+        return None;
+    }
+    FilesystemDb::new(&artdaq.database_uri).ok()
+}
+
+/// The real tools are there, if they are used and run on this machine; where
+/// they run on another one, the listing of the runs has shown that it answers.
+pub(super) fn tools(artdaq: &config::ArtdaqDb, sheet: &mut Sheet<'_>) {
+    if !artdaq.use_tools || artdaq.remote_host.is_some() {
+        return;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories: Vec<PathBuf> = match &artdaq.tools_dir {
+        Some(directory) => vec![directory.clone()],
+        None => std::env::split_paths(&path).collect(),
+    };
+    let searched = match &artdaq.tools_dir {
+        Some(directory) => directory.display().to_string(),
+        None => "PATH".to_owned(),
+    };
+    for tool in ["bulkloader", "bulkdownloader"] {
+        let found = directories
+            .iter()
+            .map(|directory| directory.join(tool))
+            .find(|file| file.is_file() && may(file, Access::EXEC_OK).is_ok());
+        match found {
+            Some(file) => sheet.good(format!("ArtdaqDB tool: {}", file.display())),
+            None => sheet.fail(format!(
+                "ArtdaqDB tool: no {tool} in {searched}; correct artdaq_db.tools_dir, or set \
+                 use_tools to false"
+            )),
+        }
     }
 }
 

@@ -199,6 +199,18 @@ pub(super) fn run_records(directory: &Path, sheet: &mut Sheet<'_>) {
     }
 }
 
+/// The file for node_exporter can be replaced. An execution does its work without it.
+pub(super) fn textfile(file: &Path, sheet: &mut Sheet<'_>) {
+    let directory = file.parent().unwrap_or(Path::new("/"));
+    match may_create_in(directory) {
+        Ok(()) => sheet.good(format!("Prometheus textfile writable: {}", file.display())),
+        Err(error) => sheet.doubt(format!(
+            "Prometheus textfile: {} not writable: {error}; correct metrics.prometheus_textfile",
+            directory.display()
+        )),
+    }
+}
+
 /// The schema that goes with every run.
 pub(super) fn schema(fcl_conf_dir: &Path, sheet: &mut Sheet<'_>) {
     match importer::read_schema(fcl_conf_dir) {

@@ -10,8 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use url::Url;
 
 use super::Sheet;
+use super::databases::local_archive;
 use super::files::existing_above;
-use crate::artdaqdb::filesystem::{self, FilesystemDb};
 use crate::config::Config;
 use crate::disk::{self, Level, Usage};
 use crate::lock::observe::{Seen, observe};
@@ -28,10 +28,7 @@ const LONG: SignedDuration = SignedDuration::from_hours(2);
 /// The file systems that are written to have space.
 pub(super) fn disk_space(config: &Config, sheet: &mut Sheet<'_>) {
     let mut places: Vec<(&str, PathBuf)> = vec![("work directory", config.app.work_dir.clone())];
-    let uri = &config.artdaq_db.database_uri;
-    if uri.starts_with(filesystem::SCHEME)
-        && let Ok(db) = FilesystemDb::new(uri)
-    {
+    if let Some(db) = local_archive(&config.artdaq_db) {
         places.push(("artdaqDB", db.root().to_path_buf()));
     }
     let ucondb = Url::parse(&config.ucon_db.server_url).ok();

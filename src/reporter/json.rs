@@ -36,6 +36,7 @@ pub fn render(status: &Status) -> Result<String> {
         },
         to_import: status.to_import().as_ref().map(Runs::of),
         to_migrate: status.to_migrate().as_ref().map(Runs::of),
+        waiting: status.waiting().as_ref().map(Runs::of),
         nowhere: status.nowhere().as_ref().map(Runs::of),
         stages: Stages {
             import: StageView::new(&status.import, status.import_comparison()),
@@ -60,6 +61,7 @@ struct Report<'a> {
     sources: Sources<'a>,
     to_import: Option<Runs>,
     to_migrate: Option<Runs>,
+    waiting: Option<Runs>,
     nowhere: Option<Runs>,
     stages: Stages<'a>,
     recommendations: Vec<Advice<'a>>,

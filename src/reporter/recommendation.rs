@@ -17,6 +17,8 @@ pub enum Kind {
     RunImporter,
     /// Runs wait for the migrate stage.
     RunMigrator,
+    /// Runs wait for their stop time before they are migrated.
+    AwaitsStopTime,
     /// Runs are in the import failure log.
     RetryImport,
     /// Runs are in the migrate failure log.
@@ -83,6 +85,12 @@ impl Status {
             format!(
                 "Run MIGRATOR with --retry-failed-migrate: {count} of them are in its failure log \
                  (range: {runs})"
+            )
+        });
+        list.add(Kind::AwaitsStopTime, self.waiting(), |count, runs| {
+            format!(
+                "NOTE: {count} run(s) in artdaqDB wait for their stop time before they count as \
+                 archived (range: {runs})"
             )
         });
         if self.compare {

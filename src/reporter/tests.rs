@@ -44,6 +44,7 @@ fn status(filesystem: &str, artdaqdb: &str, ucondb: &str) -> Status {
             "production/configuration".to_owned(),
             Ok(set(ucondb)),
         ),
+        awaited: Ok(RunSet::default()),
         import: memory("importer", 12498, 12498, ""),
         migrate: memory("migrator", 12498, 12498, ""),
         compare: false,
@@ -254,6 +255,23 @@ fn states_that_are_not_there_or_not_readable() {
 }
 
 #[test]
+fn runs_that_wait_for_their_stop_time_are_not_to_be_migrated() {
+    let mut status = status("10-14", "10-14", "10");
+    status.awaited = Ok(set("9-10,14"));
+    assert_eq!(
+        advice(&status),
+        [
+            "Run MIGRATOR: 3 run(s) in artdaqDB not in UconDB (range: 11-13)",
+            "NOTE: 1 run(s) in artdaqDB wait for their stop time before they count as archived \
+             (range: 14)",
+        ]
+    );
+    status.awaited = Err("/work/incomplete_runs.json: broken".into());
+    assert!(advice(&status)[0].contains("incomplete_runs.json"));
+    assert_eq!(status.to_migrate().unwrap(), set("11-14"));
+}
+
+#[test]
 fn what_is_odd_is_warned_about() {
     let mut status = status("10-14", "8-12", "7-9,12");
     status.partial = set("13");
@@ -315,7 +333,7 @@ fn the_keys_of_the_json_report() {
     assert_eq!(
         keys(&report),
         "complete executions generated nowhere problems recommendations schema sources stages \
-         to_import to_migrate version"
+         to_import to_migrate version waiting"
     );
     assert_eq!(
         keys(&report["sources"]["artdaqdb"]),
