@@ -223,36 +223,34 @@ impl Stage for Importer<'_> {
                 generate: self.generate,
             },
         )?;
+        if record.update.files.is_empty() {
+            log::debug!("Run {run}: No start or stop time, so no RunHistory2");
+        }
+        // In one call: a run must not be visible without what belongs to it.
+        record.files.append(&mut record.update.files);
+        // Last, so that a schema document means that the others are there.
         record.files.push(self.schema.clone());
         log::debug!(
             "Run {run}: Archiving {} files to artdaqDB as {run}/{}",
             record.files.len(),
             record.configuration
         );
-        let in_record = |error| name_file(error, &path);
+        // Without metadata.txt there will never be a stop time.
+        if !record.update.has_stop_time && path.join("metadata.txt").exists() {
+            // Remembered before it is visible: nobody would ask for its stop time else.
+            self.incomplete.remember(run);
+            self.incomplete.save()?;
+        }
         self.artdaqdb
             .insert(run, &record.configuration, &record.files)
-            .map_err(in_record)?;
-        if record.update.files.is_empty() {
-            log::debug!("Run {run}: No start or stop time, so no update");
-        } else {
-            self.artdaqdb
-                .update(run, &record.update.files)
-                .map_err(in_record)?;
-        }
+            .map_err(|error| name_file(error, &path))?;
         if !record.update.has_stop_time {
             lock(&self.without_stop_time).insert(run);
-            // Without metadata.txt there will never be one.
-            if path.join("metadata.txt").exists() {
-                self.incomplete.remember(run);
-            }
         }
         Ok(())
     }
 
     fn publish(&self) -> Result<()> {
-        // Remembered before it is visible: nobody would ask for its stop time else.
-        self.incomplete.save()?;
         self.artdaqdb.publish()
     }
 }

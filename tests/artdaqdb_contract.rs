@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,57 +18,88 @@ use support::{fcl, small_run, text_of};
 /// Opens one and the same empty archive as often as it is called.
 type Open = Box<dyn Fn() -> Arc<dyn ArtdaqDb>>;
 
-/// Each implementation, with what keeps it alive.
-fn every_database() -> Vec<(&'static str, Open, tempfile::TempDir)> {
+/// An implementation to try.
+struct Database {
+    name: &'static str,
+    open: Open,
+    /// Whether what is inserted stays invisible up to `publish`.
+    waits_for_publish: bool,
+    /// Whether a run shows as partial before it is published.
+    loads_at_once: bool,
+    /// How many runs each thread can insert in reasonable time.
+    patience: u64,
+    /// What keeps it alive.
+    _alive: Box<dyn Any>,
+}
+
+fn filesystem() -> Database {
     let directory = tempfile::tempdir().unwrap();
     let uri = format!("filesystemdb://{}/archive", directory.path().display());
-    let mut databases: Vec<(&'static str, Open, tempfile::TempDir)> = vec![(
-        "FilesystemDB",
-        Box::new(move || Arc::new(FilesystemDb::new(&uri).unwrap())),
-        directory,
-    )];
-    databases.extend(behind_the_tools());
-    databases
-}
-
-/// A FilesystemDB behind stand-ins for the real tools, here and through ssh.
-fn behind_the_tools() -> Vec<(&'static str, Open, tempfile::TempDir)> {
-    let mut databases: Vec<(&'static str, Open, tempfile::TempDir)> = Vec::new();
-    for (name, sshd) in [(TOOLS, None), (TOOLS_THROUGH_SSH, Sshd::start())] {
-        let directory = tempfile::tempdir().unwrap();
-        let uri = format!("filesystemdb://{}/archive", directory.path().display());
-        let mut settings = StandIns::new(directory.path().join("tools")).settings();
-        match &sshd {
-            Some(sshd) => settings = sshd.through(settings),
-            None if name == TOOLS_THROUGH_SSH => continue,
-            None => {}
-        }
-        let open = move || -> Arc<dyn ArtdaqDb> {
-            let _alive = &sshd;
-            Arc::new(ToolsDb::filesystem(&uri, settings.clone()).unwrap())
-        };
-        databases.push((name, Box::new(open), directory));
+    Database {
+        name: "FilesystemDB",
+        open: Box::new(move || Arc::new(FilesystemDb::new(&uri).unwrap())),
+        waits_for_publish: true,
+        loads_at_once: false,
+        patience: 10,
+        _alive: Box::new(directory),
     }
-    databases
 }
 
-const TOOLS: &str = "the tools";
-const TOOLS_THROUGH_SSH: &str = "the tools through ssh";
-
-/// Whether documents show as they are inserted. The run is not whole before it
-/// is published, all the same.
-fn loads_at_once(name: &str) -> bool {
-    [TOOLS, TOOLS_THROUGH_SSH].contains(&name)
+/// A FilesystemDB behind stand-ins for the real tools, here or through ssh.
+fn tools(sshd: Option<Sshd>) -> Database {
+    let directory = tempfile::tempdir().unwrap();
+    let uri = format!("filesystemdb://{}/archive", directory.path().display());
+    let mut settings = StandIns::new(directory.path().join("tools")).settings();
+    if let Some(sshd) = &sshd {
+        settings = sshd.through(settings);
+    }
+    Database {
+        name: if sshd.is_some() {
+            "the tools through ssh"
+        } else {
+            "the tools"
+        },
+        open: Box::new(move || Arc::new(ToolsDb::filesystem(&uri, settings.clone()).unwrap())),
+        waits_for_publish: false,
+        loads_at_once: true,
+        // A connection takes half a second.
+        patience: if sshd.is_some() { 1 } else { 10 },
+        _alive: Box::new((directory, sshd)),
+    }
 }
 
-fn for_every_database(test: impl Fn(&Open)) {
-    for_every_named_database(|_, open| test(open));
+#[cfg(feature = "mongodb")]
+fn mongodb(name: &'static str, kind: support::mongod::Kind) -> Option<Database> {
+    use run_record_archiver::artdaqdb::mongo::MongoDb;
+
+    let server = support::mongod::Mongod::start(kind)?;
+    let uri = server.uri("");
+    Some(Database {
+        name,
+        open: Box::new(move || Arc::new(MongoDb::new(&uri).unwrap())),
+        waits_for_publish: false,
+        loads_at_once: false,
+        patience: 10,
+        _alive: Box::new(server),
+    })
 }
 
-fn for_every_named_database(test: impl Fn(&str, &Open)) {
-    for (name, open, _alive) in every_database() {
-        eprintln!("{name}");
-        test(name, &open);
+/// Runs a test on each implementation, on a new archive.
+fn for_every_database(test: impl Fn(&Database)) {
+    let run = |database: Option<Database>| {
+        if let Some(database) = database {
+            eprintln!("{}", database.name);
+            test(&database);
+        }
+    };
+    run(Some(filesystem()));
+    run(Some(tools(None)));
+    run(Sshd::start().map(|sshd| tools(Some(sshd))));
+    #[cfg(feature = "mongodb")]
+    {
+        use support::mongod::Kind;
+        run(mongodb("MongoDB, a replica set", Kind::ReplicaSet));
+        run(mongodb("MongoDB, one server", Kind::Standalone));
     }
 }
 
@@ -94,7 +126,7 @@ fn whole(runs: &[u64]) -> BTreeMap<Run, Presence> {
 
 #[test]
 fn a_new_archive_is_empty() {
-    for_every_database(|open| {
+    for_every_database(|Database { open, .. }| {
         assert_eq!(open().runs().unwrap(), BTreeMap::new());
         let error = open().read(Run(1)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Permanent);
@@ -107,7 +139,7 @@ fn a_new_archive_is_empty() {
 
 #[test]
 fn a_run_is_read_back_as_it_was_inserted() {
-    for_every_database(|open| {
+    for_every_database(|Database { open, .. }| {
         let db = open();
         db.insert(Run(7), "Boot DAQ", &small_run(7)).unwrap();
         db.publish().unwrap();
@@ -120,37 +152,87 @@ fn a_run_is_read_back_as_it_was_inserted() {
 }
 
 #[test]
-fn nothing_is_visible_before_it_is_published() {
-    for_every_named_database(|name, open| {
+fn a_run_is_visible_wholly_with_publish_at_the_latest() {
+    for_every_database(|database| {
+        let open = &database.open;
         let db = open();
         db.insert(Run(7), "c", &small_run(7)).unwrap();
-        let seen = match loads_at_once(name) {
-            true => [(Run(7), Presence::Partial)].into(),
-            false => BTreeMap::new(),
-        };
-        assert_eq!(open().runs().unwrap(), seen);
-        assert!(open().read(Run(7)).is_err());
+        let before = open().runs().unwrap();
+        if database.loads_at_once {
+            assert_eq!(before, BTreeMap::from([(Run(7), Presence::Partial)]));
+            assert!(open().read(Run(7)).is_err());
+        } else if database.waits_for_publish || before.is_empty() {
+            assert_eq!(before, BTreeMap::new());
+            assert!(open().read(Run(7)).is_err());
+        } else {
+            assert_eq!(before, whole(&[7]));
+            assert_holds(open().as_ref(), 7, &small_run(7));
+        }
         db.publish().unwrap();
         assert_eq!(open().runs().unwrap(), whole(&[7]));
+        assert_holds(open().as_ref(), 7, &small_run(7));
+    });
+}
+
+/// As after a crash between the two.
+#[test]
+fn a_run_that_was_never_published_can_be_inserted_again_or_is_there() {
+    for_every_database(|database| {
+        let open = &database.open;
+        open().insert(Run(7), "c", &small_run(1)).unwrap();
+        let db = open();
+        if database.waits_for_publish || db.runs().unwrap().is_empty() {
+            db.insert(Run(7), "c", &small_run(2)).unwrap();
+            db.publish().unwrap();
+            assert_holds(open().as_ref(), 7, &small_run(2));
+        } else {
+            let error = db.insert(Run(7), "c", &small_run(2)).unwrap_err();
+            assert!(error.to_string().contains("archived already"), "{error}");
+            assert_holds(open().as_ref(), 7, &small_run(1));
+        }
     });
 }
 
 #[test]
-fn a_run_that_was_never_published_can_be_inserted_again() {
-    for_every_named_database(|name, open| {
-        open().insert(Run(7), "c", &small_run(1)).unwrap();
+fn a_run_that_is_partly_there_is_completed() {
+    for_every_database(|database| {
+        let open = &database.open;
+        let files = small_run(7);
+        let (schema, others) = files.split_last().unwrap();
+        assert_eq!(schema.entity, "schema");
         let db = open();
-        db.insert(Run(7), "c", &small_run(2)).unwrap();
+        let mut old = others.to_vec();
+        if !database.loads_at_once {
+            // The tools are given what is lacking, and never what differs.
+            old[0] = fcl("tpc01", "mark: 1\n");
+        }
+        db.insert(Run(7), "c", &old).unwrap();
         db.publish().unwrap();
-        // What is there already is kept.
-        let kept = if loads_at_once(name) { 1 } else { 2 };
-        assert_holds(open().as_ref(), 7, &small_run(kept));
+
+        let db = open();
+        assert_eq!(
+            db.runs().unwrap(),
+            BTreeMap::from([(Run(7), Presence::Partial)])
+        );
+        let error = db.read(Run(7)).unwrap_err().to_string();
+        assert!(
+            error.contains("in part only") && error.contains("--import-only"),
+            "{error}"
+        );
+        // Time stamps count milliseconds.
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        db.insert(Run(7), "other", &files).unwrap();
+        db.publish().unwrap();
+        let db = open();
+        assert_eq!(db.runs().unwrap(), whole(&[7]));
+        assert_eq!(db.read(Run(7)).unwrap().name, "c");
+        assert_holds(db.as_ref(), 7, &files);
     });
 }
 
 #[test]
 fn an_update_adds_to_a_run_and_a_later_one_replaces_what_it_names() {
-    for_every_database(|open| {
+    for_every_database(|Database { open, .. }| {
         let db = open();
         db.insert(Run(7), "c", &small_run(7)).unwrap();
         db.update(Run(7), &[fcl("RunHistory2", "start: \"now\"\n")])
@@ -176,7 +258,7 @@ fn an_update_adds_to_a_run_and_a_later_one_replaces_what_it_names() {
 
 #[test]
 fn a_run_can_not_be_inserted_twice_nor_updated_before_it_is_there() {
-    for_every_database(|open| {
+    for_every_database(|Database { open, .. }| {
         let db = open();
         let error = db
             .update(Run(7), &[fcl("RunHistory2", "a: 1\n")])
@@ -199,7 +281,7 @@ fn a_run_can_not_be_inserted_twice_nor_updated_before_it_is_there() {
 
 #[test]
 fn another_run_is_never_returned() {
-    for_every_database(|open| {
+    for_every_database(|Database { open, .. }| {
         let db = open();
         for run in [1, 10, 100, 11] {
             db.insert(Run(run), "c", &small_run(run)).unwrap();
@@ -216,7 +298,7 @@ fn another_run_is_never_returned() {
 
 #[test]
 fn what_is_not_fhicl_is_refused_and_leaves_nothing() {
-    for_every_database(|open| {
+    for_every_database(|Database { open, .. }| {
         let db = open();
         let mut files = small_run(7);
         files[1] = fcl("crt01", "hosts: [\"crt01\"\nb: 1\n");
@@ -233,9 +315,8 @@ fn what_is_not_fhicl_is_refused_and_leaves_nothing() {
 fn many_threads_and_many_clients_lose_nothing() {
     const CLIENTS: u64 = 4;
     const THREADS: u64 = 2;
-    for_every_named_database(|name, open| {
-        // A connection takes half a second.
-        let runs = if name == TOOLS_THROUGH_SSH { 1 } else { 10 };
+    for_every_database(|Database { open, patience, .. }| {
+        let runs = *patience;
         std::thread::scope(|scope| {
             for client in 0..CLIENTS {
                 let db = open();
@@ -262,12 +343,68 @@ fn many_threads_and_many_clients_lose_nothing() {
 
 #[test]
 fn two_clients_that_insert_one_run_leave_it_once() {
-    for_every_database(|open| {
+    for_every_database(|Database { open, .. }| {
         let (one, other) = (open(), open());
         one.insert(Run(7), "c", &small_run(7)).unwrap();
-        other.insert(Run(7), "c", &small_run(7)).unwrap();
+        if let Err(error) = other.insert(Run(7), "c", &small_run(7)) {
+            assert!(error.to_string().contains("archived already"), "{error}");
+        }
         one.publish().unwrap();
         other.publish().unwrap();
         assert_holds(open().as_ref(), 7, &small_run(7));
     });
+}
+
+#[test]
+fn names_that_only_fhicl_has_are_kept() {
+    for_every_database(|Database { open, .. }| {
+        let files = vec![
+            fcl(
+                "tpc01",
+                "crt.threshold: 5\na.b.c: { d.e: [1, { f.g: 2 }] }\n_id: 1\nname: \"$x\"\n\
+                 empty: {}\nnone: []\nlong: \"a\\tb\\\\c\\\"d\"\nutf: \"ü µ\"\n",
+            ),
+            fcl(
+                "twice",
+                "a: 1\nb: { x: 1 }\na: { y: 2 }\nb: { z: 3 }\na: 3\n",
+            ),
+            fcl("schema", "artdaq_processes: []\n"),
+        ];
+        let db = open();
+        db.insert(Run(7), "c.d $e", &files).unwrap();
+        db.publish().unwrap();
+        assert_eq!(open().read(Run(7)).unwrap().name, "c.d $e");
+        assert_holds(open().as_ref(), 7, &files);
+    });
+}
+
+#[test]
+fn a_uri_is_opened_by_its_scheme_and_never_shown() {
+    let open = |uri: &str| run_record_archiver::artdaqdb::open(uri, None);
+    assert!(open("filesystemdb:///data/archive").is_ok());
+    let mongodb = open("mongodb://user:tuna@host/archive");
+    if cfg!(feature = "mongodb") {
+        assert_eq!(mongodb.unwrap().location(), "mongodb://host:27017/archive");
+        assert!(open("mongodb+srv://user:tuna@host.example.org/archive").is_ok());
+    } else {
+        let Err(error) = mongodb else {
+            panic!("opened without the feature");
+        };
+        assert!(
+            error.to_string().contains("built without MongoDB"),
+            "{error}"
+        );
+        assert!(!error.to_string().contains("tuna"), "{error}");
+    }
+    for (uri, problem) in [
+        ("ftp://user:tuna@host/x", "ftp"),
+        ("user:tuna", "no scheme"),
+    ] {
+        let Err(error) = open(uri) else {
+            panic!("{uri} was opened");
+        };
+        assert_eq!(error.kind(), ErrorKind::Unreachable);
+        let text = error.to_string();
+        assert!(text.contains(problem) && !text.contains("tuna"), "{text}");
+    }
 }

@@ -56,6 +56,7 @@ if ((${#packages[@]} > 0)); then
     install_quietly "${packages[@]}"
 fi
 tests/install_smtpd.sh
+tests/install_mongod.sh
 if ! command -v cargo >/dev/null; then
     printf 'tests/run.sh: missing: Rust: install it from https://rustup.rs\n' >&2
     exit 1
@@ -76,7 +77,7 @@ step 'cargo doc'
 RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
 
 step 'shellcheck'
-shellcheck run_archiver.sh tests/run.sh tests/install_smtpd.sh .ci/run src/artdaqdb/tools/remote.sh
+shellcheck run_archiver.sh tests/run.sh tests/install_smtpd.sh tests/install_mongod.sh .ci/run src/artdaqdb/tools/remote.sh
 
 step 'cargo test'
 cargo test --locked

@@ -9,7 +9,11 @@ mod json;
 mod read;
 mod write;
 
+#[cfg(feature = "mongodb")]
+pub(super) use json::Json;
 pub use read::read;
+#[cfg(feature = "mongodb")]
+pub(super) use read::read_tree;
 pub use write::write;
 
 use crate::run::Run;

@@ -9,21 +9,20 @@
 //! a kill, or from two hosts at once, therefore replaces the same files instead
 //! of leaving documents that no index names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use md5::{Digest, Md5};
-
-use super::document::{self, DocumentHead, StoredDocument};
+use super::compose::{collection_of, compose};
+use super::document::{self, StoredDocument};
 use super::index::{Entry, Oid};
 use super::{
-    ArtdaqDb, Configuration, Documents, NativeDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT, time_stamp,
+    ArtdaqDb, Configuration, Documents, NativeDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT, choice,
+    system_metadata,
 };
 use crate::durable::{self, Unsynced};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fhicl;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 use collection::Collection;
 
@@ -31,7 +30,6 @@ pub use rebuild::{Comparison, Rebuilt};
 
 mod collection;
 mod rebuild;
-mod system_metadata;
 
 /// The scheme of a FilesystemDB's URI.
 pub const SCHEME: &str = "filesystemdb://";
@@ -165,11 +163,26 @@ impl FilesystemDb {
         }
         durable::create_directory(&self.root, 0o777)?;
         let _lock = self.lock_archive()?;
-        system_metadata::create(&self.root, &self.location)?;
+        self.create_system_metadata()?;
         collections.run_history.create()?;
         collections.system_layout.create()?;
         collections.created = true;
         Ok(())
+    }
+
+    /// Writes the document into `SystemMetadata`, unless that directory exists.
+    fn create_system_metadata(&self) -> Result<()> {
+        let directory = self.root.join(system_metadata::COLLECTION);
+        if directory.exists() {
+            return Ok(());
+        }
+        durable::create_directory(&directory, 0o777)?;
+        let oid = system_metadata::oid(&self.location);
+        durable::replace(
+            &directory.join(format!("{oid}.json")),
+            system_metadata::text(&self.location).as_bytes(),
+            durable::SHARED,
+        )
     }
 
     fn publish_indexes(&self, collections: &mut Collections) -> Result<()> {
@@ -193,40 +206,25 @@ impl FilesystemDb {
     ) -> Result<Written> {
         let mut written = Written::default();
         for (file, oid) in files {
-            let (collection, entries) = match file.entity.as_str() {
-                SCHEMA_ENTITY => (SYSTEM_LAYOUT, &mut written.system_layout),
-                _ => (RUN_HISTORY, &mut written.run_history),
-            };
-            let document = fhicl::parse(&file.text).map_err(|source| Error::Syntax {
-                path: PathBuf::from(format!("{}.fcl", file.entity)),
-                source: Box::new(source),
-            })?;
-            let time = time_stamp();
-            let oid_text = oid.to_string();
-            let text = document::write(
-                &DocumentHead {
-                    oid: &oid_text,
-                    collection,
-                    entity: &file.entity,
-                    version,
-                    run,
-                    time: &time,
-                },
-                &document,
-            );
-            let path = self.root.join(collection).join(format!("{oid_text}.json"));
+            let collection = collection_of(&file.entity);
+            let composed = compose(run, version, file, *oid)?;
+            let path = self.root.join(collection).join(format!("{oid}.json"));
             written.unsynced.push(durable::write_entry(
                 &path,
-                text.as_bytes(),
+                composed.text.as_bytes(),
                 durable::SHARED,
             )?);
+            let entries = match collection {
+                SYSTEM_LAYOUT => &mut written.system_layout,
+                _ => &mut written.run_history,
+            };
             entries.push(Entry {
                 oid: *oid,
                 version: version.to_owned(),
                 configuration: version.to_owned(),
                 entity: file.entity.clone(),
                 run: run.to_string(),
-                assigned: time,
+                assigned: composed.assigned,
             });
         }
         Ok(written)
@@ -347,7 +345,7 @@ impl Collections {
         };
         let mut number = 0;
         loop {
-            let oid = name_based_oid(&[version, entity, &number.to_string()]);
+            let oid = Oid::of_names(&[version, entity, &number.to_string()]);
             let taken = collection.index()?.contains(oid)
                 || collection.pending().iter().any(|entry| entry.oid == oid);
             if !taken {
@@ -387,22 +385,25 @@ impl ArtdaqDb for FilesystemDb {
             };
             (collections.presence(run)?, version)
         };
-        let present: BTreeSet<String> = match presence {
-            None => BTreeSet::new(),
-            Some(Presence::Whole) => {
-                return Err(self.refuse(format!("run {run} is archived already, as {version}")));
-            }
-            Some(Presence::Partial) => self
-                .read_documents(run)?
-                .into_iter()
-                .flat_map(|document| document.entities)
-                .collect(),
+        if presence == Some(Presence::Whole) {
+            return Err(self.refuse(format!("run {run} is archived already, as {version}")));
+        }
+        let present = match presence {
+            None => BTreeMap::new(),
+            Some(_) => choice::newest(run, self.read_documents(run)?),
         };
-        let missing: Vec<(&FclFile, Oid)> = files
+        let mut missing = Vec::new();
+        for file in files
             .iter()
-            .filter(|file| !present.contains(&file.entity))
-            .map(|file| (file, name_based_oid(&[&version, &file.entity, "0"])))
-            .collect();
+            .filter(|file| choice::is_missing(file, &present))
+        {
+            // What was written but never published is written again in its place.
+            let oid = match present.contains_key(&file.entity) {
+                false => Oid::of_names(&[&version, &file.entity, "0"]),
+                true => self.lock().next_oid(&version, &file.entity)?,
+            };
+            missing.push((file, oid));
+        }
         let written = self.write_documents(run, &version, &missing)?;
         self.lock().add(written);
         Ok(())
@@ -456,33 +457,8 @@ impl ArtdaqDb for FilesystemDb {
             }
             collections.version(run)?.unwrap_or_default()
         };
-        let mut newest: BTreeMap<String, StoredDocument> = BTreeMap::new();
-        for document in self.read_documents(run)? {
-            for entity in document.entities.clone() {
-                match newest.get(&entity) {
-                    Some(other) if !supersedes(&document, other) => {
-                        note_duplicate(run, &entity, other, &document);
-                    }
-                    other => {
-                        if let Some(other) = other {
-                            note_duplicate(run, &entity, &document, other);
-                        }
-                        newest.insert(entity, document.clone());
-                    }
-                }
-            }
-        }
-        let name = version.split_once('/').map_or("", |(_, name)| name);
-        Ok(Configuration {
-            name: name.to_owned(),
-            files: newest
-                .into_iter()
-                .map(|(entity, document)| FclFile {
-                    entity,
-                    text: document.text,
-                })
-                .collect(),
-        })
+        let newest = choice::newest(run, self.read_documents(run)?);
+        Ok(choice::configuration(&version, newest))
     }
 }
 
@@ -505,45 +481,6 @@ impl NativeDb for FilesystemDb {
         }
         Ok((!documents.configurations.is_empty()).then_some(documents))
     }
-}
-
-/// Whether a document replaces another one of the same entity: the one assigned
-/// last does, and among equals the one with the greater oid.
-fn supersedes(one: &StoredDocument, other: &StoredDocument) -> bool {
-    let age = |document: &StoredDocument| {
-        let assigned = document
-            .configurations
-            .iter()
-            .map(|c| c.assigned.clone())
-            .max();
-        (assigned, document.oid.clone())
-    };
-    age(one) > age(other)
-}
-
-fn note_duplicate(run: Run, entity: &str, kept: &StoredDocument, other: &StoredDocument) {
-    if kept.text == other.text {
-        log::debug!("Run {run}: {entity} has two documents that say the same");
-    } else {
-        log::warn!(
-            "Run {run}: {entity} has two documents that differ; {} is the later one and is \
-             used, {} is not",
-            kept.oid,
-            other.oid
-        );
-    }
-}
-
-/// The oid of what these names name.
-fn name_based_oid(names: &[&str]) -> Oid {
-    let mut hash = Md5::new();
-    for name in names {
-        hash.update(name.as_bytes());
-        hash.update([0]);
-    }
-    let mut bytes = [0; 12];
-    bytes.copy_from_slice(&hash.finalize()[..12]);
-    Oid::from_bytes(bytes)
 }
 
 /// Expands `$NAME` and `${NAME}` from the environment.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
 use indexmap::IndexMap;
+use md5::{Digest, Md5};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -12,10 +13,25 @@ use serde_json::value::RawValue;
 pub struct Oid([u8; 12]);
 
 impl Oid {
-    /// The identity made of these bytes.
+    /// The identity of what these names name: the same names give the same one,
+    /// so that what is written again after a crash takes the place of what was
+    /// written before.
     #[must_use]
-    pub fn from_bytes(bytes: [u8; 12]) -> Oid {
+    pub fn of_names(names: &[&str]) -> Oid {
+        let mut hash = Md5::new();
+        for name in names {
+            hash.update(name.as_bytes());
+            hash.update([0]);
+        }
+        let mut bytes = [0; 12];
+        bytes.copy_from_slice(&hash.finalize()[..12]);
         Oid(bytes)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(self) -> [u8; 12] {
+        self.0
     }
 
     /// Reads 24 hexadecimal characters.

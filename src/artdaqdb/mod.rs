@@ -1,9 +1,14 @@
 //! artdaqDB: where a run's configuration lives as documents, one for each
 //! .fcl file.
 
+mod choice;
+mod compose;
 pub mod document;
 pub mod filesystem;
 pub mod index;
+#[cfg(feature = "mongodb")]
+pub mod mongo;
+mod system_metadata;
 pub mod tools;
 
 use std::collections::BTreeMap;
@@ -37,11 +42,13 @@ pub enum Presence {
 /// An artdaqDB. Every implementation passes the contract suite in
 /// `tests/artdaqdb_contract.rs`.
 ///
-/// What is inserted or updated becomes visible, to this and to every other
-/// process, only with [`publish`](ArtdaqDb::publish); a run is then visible
-/// wholly or not at all. Two things differ where the real tools write: a run is
-/// [`Presence::Partial`] from the first document on until it is published, and
-/// an update of a run that is whole shows at once.
+/// A run becomes visible wholly or not at all, and durable and visible to every
+/// other process with [`publish`](ArtdaqDb::publish) at the latest. A database
+/// that makes a run visible earlier does so with the call that inserts it: what
+/// belongs to a run from its start is therefore inserted in one call. Two things
+/// differ where the real tools write: a run is [`Presence::Partial`] from the
+/// first document on until it is published, and an update of a run that is whole
+/// shows at once.
 pub trait ArtdaqDb: Send + Sync {
     /// The database for messages: its URI without credentials.
     fn location(&self) -> &str;
@@ -54,7 +61,8 @@ pub trait ArtdaqDb: Send + Sync {
     fn runs(&self) -> Result<BTreeMap<Run, Presence>>;
 
     /// Stores a run's documents as configuration `<run>/<name>`. A run that is
-    /// partly there is completed: what it has is kept, what it lacks is added.
+    /// partly there is completed: what it has is kept, and what it lacks, or has
+    /// with other content, is added.
     ///
     /// # Errors
     /// A run that is wholly there; a file that is not FHiCL; the database.
@@ -127,6 +135,11 @@ pub fn run_of(configuration: &str) -> Option<Run> {
     Run::parse(run.trim_ascii_start())
 }
 
+/// The name of a configuration without the run.
+fn name_of(configuration: &str) -> &str {
+    configuration.split_once('/').map_or("", |(_, name)| name)
+}
+
 /// The time of now as documents hold it: `2026-11-23T07:35:14.122+0000`, local
 /// time with its offset.
 #[must_use]
@@ -156,18 +169,28 @@ pub fn open(uri: &str, tools: Option<tools::Settings>) -> Result<Box<dyn ArtdaqD
 }
 
 fn open_native(uri: &str) -> Result<Box<dyn NativeDb>> {
-    if uri.starts_with(filesystem::SCHEME) {
-        return Ok(Box::new(filesystem::FilesystemDb::new(uri)?));
-    }
-    // The scheme alone: the rest may hold a password.
-    let scheme = uri
-        .split_once("://")
-        .map_or("no scheme", |(scheme, _)| scheme);
+    // The scheme alone goes into messages: the rest may hold a password.
+    let scheme = uri.split_once("://").map(|(scheme, _)| scheme);
+    let problem = match scheme {
+        Some("filesystemdb") => return Ok(Box::new(filesystem::FilesystemDb::new(uri)?)),
+        #[cfg(feature = "mongodb")]
+        Some("mongodb" | "mongodb+srv") => return Ok(Box::new(mongo::MongoDb::new(uri)?)),
+        #[cfg(not(feature = "mongodb"))]
+        Some("mongodb" | "mongodb+srv") => {
+            "this archiver was built without MongoDB; build it with the feature `mongodb`, which \
+             is on by default"
+                .to_owned()
+        }
+        _ => format!(
+            "the URI has {}; it must be filesystemdb:///absolute/path or mongodb://host/database",
+            scheme.map_or("no scheme".to_owned(), |scheme| format!(
+                "the unknown scheme {scheme}"
+            ))
+        ),
+    };
     Err(Error::ArtdaqDb {
         location: "artdaq_db.database_uri".into(),
-        problem: format!(
-            "this version opens filesystemdb:///absolute/path only, and the URI has {scheme}"
-        ),
+        problem,
         kind: ErrorKind::Unreachable,
     })
 }

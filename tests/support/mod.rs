@@ -3,6 +3,8 @@
 
 pub mod archiver;
 pub mod certificates;
+#[cfg(feature = "mongodb")]
+pub mod mongod;
 pub mod peer;
 pub mod smtp;
 pub mod sshd;

@@ -14,7 +14,7 @@ const MAX_DEPTH: usize = 600;
 
 /// A JSON value.
 #[derive(Debug)]
-pub(super) enum Json<'a> {
+pub(in crate::artdaqdb) enum Json<'a> {
     Object(Vec<(Cow<'a, str>, Json<'a>)>),
     Array(Vec<Json<'a>>),
     String(Cow<'a, str>),

@@ -18,8 +18,12 @@ type Result<T> = std::result::Result<T, DocumentError>;
 /// What is not JSON, what has no FHiCL in it, and data without its metadata.
 /// What belongs to the document's administration may lack.
 pub fn read(json: &str) -> Result<StoredDocument> {
-    let root = json::parse(json)?;
-    let tree = Reader::default().document(&root)?;
+    read_tree(&json::parse(json)?)
+}
+
+/// Reads a document that is a tree already, as [`read`] does.
+pub(in crate::artdaqdb) fn read_tree(root: &Json) -> Result<StoredDocument> {
+    let tree = Reader::default().document(root)?;
     Ok(StoredDocument {
         oid: text(root.get("_id").and_then(|id| id.get("$oid"))),
         collection: text(root.get("collection")),

@@ -1,29 +1,29 @@
 //! The document that the real tools write into an archive when they first
 //! connect to it: what made it, where and when.
 
-use std::path::Path;
-
 use serde_json::json;
 
-use crate::artdaqdb::time_stamp;
-use crate::durable;
-use crate::error::Result;
+use super::index::Oid;
+use super::time_stamp;
+
+/// The collection of this document.
+pub(super) const COLLECTION: &str = "SystemMetadata";
 
 /// The version of the database format that the real tools write.
 const DATABASE_FORMAT: u32 = 3;
 
-/// Writes the document into `<root>/SystemMetadata`, unless that directory exists.
-pub(super) fn create(root: &Path, uri: &str) -> Result<()> {
-    let directory = root.join("SystemMetadata");
-    if directory.exists() {
-        return Ok(());
-    }
-    durable::create_directory(&directory, 0o777)?;
-    let oid = super::name_based_oid(&["SystemMetadata", uri]);
+/// The identity of the document of an archive, by its URI without credentials.
+pub(super) fn oid(uri: &str) -> Oid {
+    Oid::of_names(&[COLLECTION, uri])
+}
+
+/// The document's JSON, for the archive of that URI without credentials.
+pub(super) fn text(uri: &str) -> String {
+    let oid = oid(uri);
     let name = rustix::system::uname();
     let uname = |part: &std::ffi::CStr| json!(part.to_string_lossy()).to_string();
     // Written field by field: the real tools read it in this order and layout.
-    let text = format!(
+    format!(
         "{{\"document\":{{\"name\":\"artdaq\",\"uri\":{},\"locale\":\"en_US.UTF-8\",\
          \"create_time\":\"{}\",\"create_user\":{},\"uname\":{{\"sysname\":{},\"nodename\":{},\
          \"release\":{},\"version\":{},\"machine\":{}}},\"database_format\":{DATABASE_FORMAT}}},\
@@ -36,10 +36,5 @@ pub(super) fn create(root: &Path, uri: &str) -> Result<()> {
         uname(name.release()),
         uname(name.version()),
         uname(name.machine()),
-    );
-    durable::replace(
-        &directory.join(format!("{oid}.json")),
-        text.as_bytes(),
-        durable::SHARED,
     )
 }

@@ -1,0 +1,153 @@
+//! Which of a run's documents count. The real tools never look whether a run is
+//! there already, so that an entity can have several documents; every database
+//! of ours then makes the same choice.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::Configuration;
+use super::document::StoredDocument;
+use crate::fhicl;
+use crate::run::{FclFile, Run};
+
+/// The document of each entity that counts: the one assigned last, and among
+/// equals the one with the greater oid.
+pub(super) fn newest(run: Run, documents: Vec<StoredDocument>) -> BTreeMap<String, StoredDocument> {
+    let mut newest: BTreeMap<String, StoredDocument> = BTreeMap::new();
+    for document in documents {
+        for entity in &document.entities {
+            match newest.get(entity) {
+                Some(other) if age(other) >= age(&document) => {
+                    note_duplicate(run, entity, other, &document);
+                }
+                other => {
+                    if let Some(other) = other {
+                        note_duplicate(run, entity, &document, other);
+                    }
+                    newest.insert(entity.clone(), document.clone());
+                }
+            }
+        }
+    }
+    newest
+}
+
+/// A configuration of the documents that count; `version` is its whole name.
+pub(super) fn configuration(
+    version: &str,
+    newest: BTreeMap<String, StoredDocument>,
+) -> Configuration {
+    Configuration {
+        name: super::name_of(version).to_owned(),
+        files: newest
+            .into_iter()
+            .map(|(entity, document)| FclFile {
+                entity,
+                text: document.text,
+            })
+            .collect(),
+    }
+}
+
+/// Whether a run that is partly there needs this file, too: it has no document
+/// of it, or one that says something else.
+pub(super) fn is_missing(file: &FclFile, newest: &BTreeMap<String, StoredDocument>) -> bool {
+    let stored = newest.get(&file.entity);
+    stored.is_none_or(|stored| match fhicl::parse(&file.text) {
+        Ok(document) => fhicl::write(&document) != stored.text,
+        // Whoever writes it says what is wrong.
+        Err(_) => true,
+    })
+}
+
+/// When a document was assigned to a configuration for the last time.
+fn age(document: &StoredDocument) -> (Option<Timestamp>, Option<&str>, &str) {
+    let assigned = document.configurations.iter().map(|c| c.assigned.as_str());
+    // Local times order right only with their offsets.
+    let last = assigned.map(|text| (instant(text), Some(text))).max();
+    let (instant, text) = last.unwrap_or_default();
+    (instant, text, &document.oid)
+}
+
+fn instant(text: &str) -> Option<Timestamp> {
+    Timestamp::strptime("%Y-%m-%dT%H:%M:%S%.f%z", text).ok()
+}
+
+fn note_duplicate(run: Run, entity: &str, kept: &StoredDocument, other: &StoredDocument) {
+    if kept.text == other.text {
+        log::debug!("Run {run}: {entity} has two documents that say the same");
+    } else {
+        log::warn!(
+            "Run {run}: {entity} has two documents that differ; {} is the later one and is \
+             used, {} is not",
+            kept.oid,
+            other.oid
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artdaqdb::document::Assigned;
+
+    fn document(oid: &str, assigned: &str, text: &str) -> StoredDocument {
+        StoredDocument {
+            oid: oid.into(),
+            collection: "RunHistory".into(),
+            version: "7/c".into(),
+            entities: vec!["boot".into()],
+            configurations: vec![Assigned {
+                name: "7/c".into(),
+                assigned: assigned.into(),
+            }],
+            runs: vec!["7".into()],
+            aliases_active: Vec::new(),
+            text: text.into(),
+        }
+    }
+
+    fn chosen(documents: [StoredDocument; 2]) -> String {
+        let mut reversed = documents.clone();
+        reversed.reverse();
+        let choose = |documents: [StoredDocument; 2]| {
+            newest(Run(7), documents.into()).remove("boot").unwrap().oid
+        };
+        let chosen = choose(documents);
+        assert_eq!(chosen, choose(reversed));
+        chosen
+    }
+
+    #[test]
+    fn the_later_document_counts_whatever_the_order() {
+        assert_eq!(
+            chosen([
+                document("b", "2026-03-18T18:02:11.122+0000", "old"),
+                document("a", "2026-03-18T18:02:11.123+0000", "new"),
+            ]),
+            "a"
+        );
+    }
+
+    #[test]
+    fn times_are_compared_as_instants() {
+        // The hour that comes twice when summer time ends.
+        assert_eq!(
+            chosen([
+                document("b", "2026-11-01T01:50:00.000-0500", "old"),
+                document("a", "2026-11-01T01:10:00.000-0600", "new"),
+            ]),
+            "a"
+        );
+    }
+
+    #[test]
+    fn of_two_of_one_time_the_greater_oid_counts() {
+        let time = "2026-03-18T18:02:11.122+0000";
+        assert_eq!(
+            chosen([document("a", time, "x"), document("b", time, "y")]),
+            "b"
+        );
+    }
+}

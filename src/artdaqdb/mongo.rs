@@ -1,0 +1,427 @@
+//! artdaqDB in MongoDB, read and written without the real tools: the documents of
+//! a FilesystemDB, each collection one of MongoDB's.
+//!
+//! A run's documents are inserted in one transaction where the server is a
+//! replica set or a cluster. Elsewhere the schema document comes last, and a run
+//! without one is partial. Either way a run is visible once it is inserted, and
+//! nothing waits in memory for [`publish`](ArtdaqDb::publish) but what is being
+//! inserted: one run for each thread.
+//!
+//! A document's ObjectId is derived from what it documents, so that what is
+//! inserted again after a crash or an answer that was lost is there but once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{RawDocumentBuf, doc};
+use mongodb::error::Error as DriverError;
+
+use super::compose::{collection_of, compose};
+use super::document::{self, StoredDocument};
+use super::index::Oid;
+use super::{
+    ArtdaqDb, Configuration, Documents, NativeDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT, choice,
+    run_of, system_metadata,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::run::{FclFile, Run};
+use address::Address;
+use connection::{Batch, Connection, Stored, persevere, wait};
+
+mod address;
+mod connection;
+mod failure;
+mod tree;
+
+/// How often a write starts over because some of its documents are there, but a
+/// majority does not have them yet: some seconds in all.
+const RACES: u32 = 7;
+/// How many identities are looked up together when a free one is sought.
+const LOOK_AHEAD: usize = 8;
+
+/// An archive in MongoDB.
+pub struct MongoDb {
+    address: Address,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    connection: Option<Arc<Connection>>,
+    /// Whether the index is known to be there.
+    is_indexed: bool,
+    /// Whether collections, index and SystemMetadata are known to be there.
+    is_created: bool,
+    /// Runs of which it is not known whether they are stored: the answer was lost.
+    unknown: BTreeSet<Run>,
+}
+
+impl fmt::Debug for MongoDb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MongoDb")
+            .field("location", &self.address.location)
+            .finish_non_exhaustive()
+    }
+}
+
+impl MongoDb {
+    /// The archive at `mongodb://host:port/database` or `mongodb+srv://name/database`.
+    /// The URI's options are those of the driver; `ARTDAQ_DATABASE_CLIENT_CERT` and
+    /// `ARTDAQ_DATABASE_CA_CERT` are honoured as artdaq_database does. Nothing is
+    /// connected yet.
+    ///
+    /// # Errors
+    /// A URI that can't be read or names no database.
+    pub fn new(uri: &str) -> Result<MongoDb> {
+        Ok(MongoDb {
+            address: Address::parse(uri)?,
+            state: Mutex::default(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves nothing half-done here.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection, made by the first who needs it while the others wait.
+    fn connection(&self) -> Result<Arc<Connection>> {
+        let mut state = self.lock();
+        if let Some(connection) = &state.connection {
+            return Ok(Arc::clone(connection));
+        }
+        let connection = Arc::new(Connection::open(&self.address)?);
+        state.connection = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    /// The connection of one who reads documents: the index is there if it can be.
+    fn reading(&self) -> Result<Arc<Connection>> {
+        let connection = self.connection()?;
+        let mut state = self.lock();
+        if !state.is_indexed {
+            connection
+                .index(false)
+                .map_err(|error| self.failure("make the index", &error))?;
+            state.is_indexed = true;
+        }
+        Ok(connection)
+    }
+
+    /// The connection of one who writes: collections and SystemMetadata are there.
+    fn writing(&self) -> Result<Arc<Connection>> {
+        let connection = self.connection()?;
+        let mut state = self.lock();
+        if !state.is_created {
+            connection
+                .index(true)
+                .map_err(|error| self.failure("make the collections", &error))?;
+            self.create_system_metadata(&connection)?;
+            state.is_indexed = true;
+            state.is_created = true;
+        }
+        Ok(connection)
+    }
+
+    fn create_system_metadata(&self, connection: &Connection) -> Result<()> {
+        let failed = |error: DriverError| self.failure("write SystemMetadata", &error);
+        let collection = connection.collection(system_metadata::COLLECTION);
+        let found = persevere(|| collection.find_one(doc! {}).run()).map_err(failed)?;
+        if found.is_some() {
+            return Ok(());
+        }
+        let location = &self.address.location;
+        let text = system_metadata::text(location);
+        let document = tree::to_bson(&text, system_metadata::oid(location))
+            .map_err(|error| Error::Unexpected(format!("SystemMetadata: {error}")))?;
+        match persevere(|| collection.insert_one(&document).run()) {
+            Err(error) if !failure::is_only_duplicates(&error) => Err(failed(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn failure(&self, action: &str, error: &DriverError) -> Error {
+        failure::failure(&self.address.location, action, error)
+    }
+
+    fn refuse(&self, problem: String) -> Error {
+        Error::ArtdaqDb {
+            location: self.address.location.clone(),
+            problem,
+            kind: ErrorKind::Permanent,
+        }
+    }
+
+    fn read_documents(
+        &self,
+        run: Run,
+        documents: &[RawDocumentBuf],
+    ) -> Result<Vec<StoredDocument>> {
+        documents
+            .iter()
+            .map(|raw| {
+                let damaged = |problem: String| {
+                    let id = raw.get_object_id("_id").map(ObjectId::to_hex);
+                    self.refuse(format!(
+                        "run {run}: document {}: {problem}; restore the document from a backup",
+                        id.unwrap_or_else(|_| "without an ObjectId".into())
+                    ))
+                };
+                let tree = tree::from_bson(raw).map_err(damaged)?;
+                document::read_tree(&tree).map_err(|error| damaged(error.to_string()))
+            })
+            .collect()
+    }
+
+    fn raced(&self, run: Run) -> Error {
+        Error::ArtdaqDb {
+            location: self.address.location.clone(),
+            problem: format!(
+                "run {run}: some of its documents are there, but can't be seen: another client is \
+                 storing them, or a majority of the replica set does not have them yet"
+            ),
+            kind: ErrorKind::Transient,
+        }
+    }
+
+    /// The documents of files, each under its identity.
+    fn compose(&self, run: Run, version: &str, files: &[(&FclFile, Oid)]) -> Result<Batch> {
+        let mut batch = Batch::default();
+        for (file, oid) in files {
+            let composed = compose(run, version, file, *oid)?;
+            let document = tree::to_bson(&composed.text, *oid).map_err(|unfit| {
+                self.refuse(format!(
+                    "run {run}: {} can't be stored: {unfit}",
+                    file.entity
+                ))
+            })?;
+            match collection_of(&file.entity) {
+                SYSTEM_LAYOUT => batch.system_layout.push(document),
+                _ => batch.run_history.push(document),
+            }
+        }
+        Ok(batch)
+    }
+
+    /// The whole name of a run's configuration, and what there is of the run.
+    fn presence(
+        &self,
+        connection: &Connection,
+        run: Run,
+    ) -> Result<Option<(String, Presence)>, DriverError> {
+        let documents = connection.version(RUN_HISTORY, run)?;
+        let schema = connection.version(SYSTEM_LAYOUT, run)?;
+        Ok(match (documents, schema) {
+            (Some(version), Some(_)) => Some((version, Presence::Whole)),
+            (Some(version), None) | (None, Some(version)) => Some((version, Presence::Partial)),
+            (None, None) => None,
+        })
+    }
+
+    /// What the run lacks, each file with the identity that its document gets.
+    fn missing<'f>(
+        &self,
+        connection: &Connection,
+        run: Run,
+        found: Option<&str>,
+        name: &str,
+        files: &'f [FclFile],
+    ) -> Result<(String, Vec<(&'f FclFile, Oid)>)> {
+        let Some(version) = found else {
+            let version = format!("{run}/{name}");
+            let identity = |entity: &str| Oid::of_names(&[&version, entity, "0"]);
+            let all = by_entity(files)
+                .map(|file| (file, identity(&file.entity)))
+                .collect();
+            return Ok((version, all));
+        };
+        let stored = connection
+            .documents(run)
+            .map_err(|error| self.failure(&format!("read run {run}"), &error))?;
+        let present = choice::newest(run, self.read_documents(run, &stored.concat())?);
+        let lacking = by_entity(files).filter(|file| choice::is_missing(file, &present));
+        let lacking = self.with_free_oids(connection, version, lacking)?;
+        Ok((version.to_owned(), lacking))
+    }
+
+    /// The files, each with the first identity of its entity that no document has.
+    fn with_free_oids<'f>(
+        &self,
+        connection: &Connection,
+        version: &str,
+        files: impl Iterator<Item = &'f FclFile>,
+    ) -> Result<Vec<(&'f FclFile, Oid)>> {
+        files
+            .map(|file| Ok((file, self.free_oid(connection, version, &file.entity)?)))
+            .collect()
+    }
+
+    fn free_oid(&self, connection: &Connection, version: &str, entity: &str) -> Result<Oid> {
+        let mut number = 0;
+        loop {
+            let oids: Vec<Oid> = (number..number + LOOK_AHEAD)
+                .map(|number| Oid::of_names(&[version, entity, &number.to_string()]))
+                .collect();
+            let ids: Vec<ObjectId> = oids.iter().map(|oid| ObjectId::from(oid.bytes())).collect();
+            let taken = connection
+                .taken(collection_of(entity), &ids)
+                .map_err(|error| self.failure(&format!("look up {version}"), &error))?;
+            let free = oids.iter().zip(&ids).find(|(_, id)| !taken.contains(id));
+            if let Some((oid, _)) = free {
+                return Ok(*oid);
+            }
+            number += LOOK_AHEAD;
+        }
+    }
+
+    /// Stores a batch and remembers if it is not known whether it is stored.
+    fn store(&self, connection: &Connection, run: Run, batch: &Batch) -> Result<Stored> {
+        connection.store(run, batch).map_err(|failed| {
+            if failed.is_unknown {
+                self.lock().unknown.insert(run);
+            }
+            self.failure(&format!("store run {run}"), &failed.error)
+        })
+    }
+}
+
+impl NativeDb for MongoDb {
+    fn documents(&self, run: Run) -> Result<Option<Documents>> {
+        let stored = self
+            .connection()?
+            .documents(run)
+            .map_err(|error| self.failure(&format!("count run {run}"), &error))?;
+        let mut documents = Documents::default();
+        for document in self.read_documents(run, &stored.concat())? {
+            for entity in document.entities {
+                *documents.entities.entry(entity).or_default() += 1;
+            }
+            for configuration in document.configurations {
+                let name = configuration.name;
+                if run_of(&name) == Some(run) && !documents.configurations.contains(&name) {
+                    documents.configurations.push(name);
+                }
+            }
+        }
+        Ok((!documents.configurations.is_empty()).then_some(documents))
+    }
+}
+
+impl ArtdaqDb for MongoDb {
+    fn location(&self) -> &str {
+        &self.address.location
+    }
+
+    fn runs(&self) -> Result<BTreeMap<Run, Presence>> {
+        let connection = self.connection()?;
+        let runs_of = |collection: &str| -> Result<BTreeSet<Run>> {
+            let names = connection
+                .names(collection)
+                .map_err(|error| self.failure("list the runs", &error))?;
+            Ok(names.iter().filter_map(|name| run_of(name)).collect())
+        };
+        let documents = runs_of(RUN_HISTORY)?;
+        let schemas = runs_of(SYSTEM_LAYOUT)?;
+        let presence = |run: &Run| match documents.contains(run) && schemas.contains(run) {
+            true => Presence::Whole,
+            false => Presence::Partial,
+        };
+        Ok(documents
+            .union(&schemas)
+            .map(|run| (*run, presence(run)))
+            .collect())
+    }
+
+    fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()> {
+        let connection = self.writing()?;
+        for race in 1..=RACES {
+            let found = self
+                .presence(&connection, run)
+                .map_err(|error| self.failure(&format!("look up run {run}"), &error))?;
+            if let Some((version, Presence::Whole)) = &found {
+                if self.lock().unknown.remove(&run) {
+                    log::info!("Run {run}: stored, though the server's answer was lost");
+                    return Ok(());
+                }
+                return Err(self.refuse(format!("run {run} is archived already, as {version}")));
+            }
+            let found = found.as_ref().map(|(version, _)| version.as_str());
+            let (version, missing) = self.missing(&connection, run, found, name, files)?;
+            let batch = self.compose(run, &version, &missing)?;
+            if self.store(&connection, run, &batch)? == Stored::Now {
+                self.lock().unknown.remove(&run);
+                return Ok(());
+            }
+            wait(race);
+        }
+        Err(self.raced(run))
+    }
+
+    fn update(&self, run: Run, files: &[FclFile]) -> Result<()> {
+        let connection = self.writing()?;
+        for race in 1..=RACES {
+            let found = self
+                .presence(&connection, run)
+                .map_err(|error| self.failure(&format!("look up run {run}"), &error))?;
+            let Some((version, _)) = found else {
+                return Err(
+                    self.refuse(format!("run {run} is not archived, so it can't be updated"))
+                );
+            };
+            let files = self.with_free_oids(&connection, &version, by_entity(files))?;
+            let batch = self.compose(run, &version, &files)?;
+            if self.store(&connection, run, &batch)? == Stored::Now {
+                return Ok(());
+            }
+            wait(race);
+        }
+        Err(self.raced(run))
+    }
+
+    fn publish(&self) -> Result<()> {
+        // What the server answered for is durable and visible.
+        Ok(())
+    }
+
+    fn read(&self, run: Run) -> Result<Configuration> {
+        let connection = self.reading()?;
+        let [documents, schemas] = connection
+            .documents(run)
+            .map_err(|error| self.failure(&format!("read run {run}"), &error))?;
+        match (documents.is_empty(), schemas.is_empty()) {
+            (false, false) => {}
+            (true, true) => return Err(self.refuse(format!("run {run} is not archived"))),
+            _ => {
+                return Err(self.refuse(format!(
+                    "run {run} is archived in part only: its import was cut short. \
+                     Import it again with --import-only"
+                )));
+            }
+        }
+        let mut stored = self.read_documents(run, &documents)?;
+        let version = first_version(run, &stored);
+        stored.extend(self.read_documents(run, &schemas)?);
+        Ok(choice::configuration(&version, choice::newest(run, stored)))
+    }
+}
+
+/// The files in the order of their entities; of two of one entity the last counts.
+fn by_entity(files: &[FclFile]) -> impl Iterator<Item = &FclFile> {
+    let last: BTreeMap<&str, &FclFile> = files
+        .iter()
+        .map(|file| (file.entity.as_str(), file))
+        .collect();
+    last.into_values()
+}
+
+/// The whole name of the configuration that the run got first.
+fn first_version(run: Run, documents: &[StoredDocument]) -> String {
+    documents
+        .iter()
+        .flat_map(|document| &document.configurations)
+        .filter(|configuration| run_of(&configuration.name) == Some(run))
+        .min_by_key(|configuration| (&configuration.assigned, &configuration.name))
+        .map_or_else(String::new, |configuration| configuration.name.clone())
+}

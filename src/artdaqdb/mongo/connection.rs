@@ -1,0 +1,394 @@
+//! A connected archive: its collections, queries and writes.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mongodb::IndexModel;
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
+use mongodb::error::{Error as DriverError, UNKNOWN_TRANSACTION_COMMIT_RESULT};
+use mongodb::options::{ReadPreference, SelectionCriteria};
+use mongodb::sync::{Client, Collection, Database};
+
+use super::address::Address;
+use super::failure::{
+    NAMESPACE_NOT_FOUND, UNAUTHORIZED, WRITE_CONFLICT, code, failure, is_only_duplicates,
+    is_passing,
+};
+use crate::artdaqdb::{RUN_HISTORY, SYSTEM_LAYOUT};
+use crate::error::Result;
+use crate::run::Run;
+
+/// The field by which runs are found.
+const NAME: &str = "configurations.name";
+/// How often a write is tried that the network or a change of the primary broke.
+const ATTEMPTS: u32 = 5;
+/// How long a write may wait for another one's transaction. A server ends a
+/// transaction that its client left open after 60 seconds.
+const PATIENCE: Duration = Duration::from_secs(75);
+/// The waits between attempts, at first and at most.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// The server's code for a list of distinct values beyond 16 MB.
+const DISTINCT_TOO_BIG: i32 = 17217;
+/// In a regular expression, how a name goes on that goes on with no digit: at
+/// the end of its run, or with white space before it.
+const OTHER: &str = "[^0-9]";
+
+/// A connected archive.
+pub(super) struct Connection {
+    client: Client,
+    database: Database,
+    location: String,
+    /// Whether the server is part of a replica set or a cluster.
+    has_transactions: bool,
+}
+
+/// A run's documents on their way, by collection.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) run_history: Vec<RawDocumentBuf>,
+    pub(super) system_layout: Vec<RawDocumentBuf>,
+}
+
+/// How a write ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// All of it is stored.
+    Now,
+    /// Nothing was stored: some of it was there already.
+    Already,
+}
+
+/// A write that failed.
+#[derive(Debug)]
+pub(super) struct StoreError {
+    pub(super) error: DriverError,
+    /// Whether it can be stored all the same.
+    pub(super) is_unknown: bool,
+}
+
+impl From<DriverError> for StoreError {
+    fn from(error: DriverError) -> StoreError {
+        StoreError {
+            error,
+            is_unknown: false,
+        }
+    }
+}
+
+impl Connection {
+    /// Connects, and learns what kind of server it is.
+    pub(super) fn open(address: &Address) -> Result<Connection> {
+        let options = address.options()?;
+        let connect = || {
+            let client = Client::with_options(options)?;
+            let database = client.database(&address.database);
+            let hello = database.run_command(doc! { "hello": 1 }).run()?;
+            Ok((client, database, hello))
+        };
+        let (client, database, hello) =
+            connect().map_err(|error| failure(&address.location, "connect", &error))?;
+        let has_transactions = hello.contains_key("setName")
+            || hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid");
+        if !has_transactions {
+            log::debug!(
+                "{}: not a replica set, so no transactions: schema documents are written last",
+                address.location
+            );
+        }
+        Ok(Connection {
+            client,
+            database,
+            location: address.location.clone(),
+            has_transactions,
+        })
+    }
+
+    pub(super) fn collection(&self, name: &str) -> Collection<RawDocumentBuf> {
+        self.database.collection(name)
+    }
+
+    /// Every configuration's name of a collection, without reading its documents.
+    pub(super) fn names(&self, collection: &str) -> Result<Vec<String>, DriverError> {
+        let mut names = Vec::new();
+        // The distinct values of one answer are limited: each name below a prefix
+        // that has too many is asked for by one more character.
+        let mut prefixes = vec![String::new()];
+        while let Some(prefix) = prefixes.pop() {
+            let pattern = format!("^{prefix}");
+            let filter = match prefix.is_empty() {
+                true => doc! {},
+                false => doc! { NAME: { "$regex": pattern } },
+            };
+            let distinct = || {
+                let collection = self.collection(collection);
+                collection.distinct(NAME, filter.clone()).run()
+            };
+            match persevere(distinct) {
+                Ok(values) => names.extend(values.into_iter().filter_map(|value| match value {
+                    Bson::String(name) => Some(name),
+                    _ => None,
+                })),
+                Err(error)
+                    if code(&error) == Some(DISTINCT_TOO_BIG) && !prefix.ends_with(OTHER) =>
+                {
+                    prefixes.extend(('0'..='9').map(|digit| format!("{prefix}{digit}")));
+                    prefixes.push(format!("{prefix}{OTHER}"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(names)
+    }
+
+    /// What selects a run's documents.
+    fn of_run(run: Run) -> Document {
+        doc! { NAME: { "$regex": format!("^{run}/") } }
+    }
+
+    /// What selects a run's documents if its number is written in an unusual
+    /// way, such as with white space before it. Needs a look at every name.
+    fn of_run_unusual(run: Run) -> Document {
+        doc! { NAME: { "$regex": format!("^\\s*0*{run}/") } }
+    }
+
+    /// The name of one of a run's configurations in a collection.
+    pub(super) fn version(
+        &self,
+        collection: &str,
+        run: Run,
+    ) -> Result<Option<String>, DriverError> {
+        let collection: Collection<Document> = self.database.collection(collection);
+        let found = persevere(|| {
+            collection
+                .find_one(Self::of_run(run))
+                .projection(doc! { "_id": 0, "configurations": 1 })
+                .selection_criteria(primary())
+                .run()
+        })?;
+        let configurations = found.and_then(|mut found| found.remove("configurations"));
+        let Some(Bson::Array(configurations)) = configurations else {
+            return Ok(None);
+        };
+        Ok(configurations.iter().find_map(|configuration| {
+            let name = configuration.as_document()?.get_str("name").ok()?;
+            (crate::artdaqdb::run_of(name) == Some(run)).then(|| name.to_owned())
+        }))
+    }
+
+    /// Every document of a run, RunHistory's and SystemLayout's.
+    pub(super) fn documents(&self, run: Run) -> Result<[Vec<RawDocumentBuf>; 2], DriverError> {
+        let find = |collection: &str, filter: Document| -> Result<Vec<_>, DriverError> {
+            let find = || {
+                self.collection(collection)
+                    .find(filter.clone())
+                    .run()?
+                    .collect()
+            };
+            persevere(find)
+        };
+        for filter in [Self::of_run(run), Self::of_run_unusual(run)] {
+            let documents = [
+                find(RUN_HISTORY, filter.clone())?,
+                find(SYSTEM_LAYOUT, filter)?,
+            ];
+            if documents.iter().any(|documents| !documents.is_empty()) {
+                return Ok(documents);
+            }
+        }
+        Ok([Vec::new(), Vec::new()])
+    }
+
+    /// Which of these identities have a document.
+    pub(super) fn taken(
+        &self,
+        collection: &str,
+        ids: &[mongodb::bson::oid::ObjectId],
+    ) -> Result<Vec<mongodb::bson::oid::ObjectId>, DriverError> {
+        let collection: Collection<Document> = self.database.collection(collection);
+        persevere(|| {
+            let found = collection
+                .find(doc! { "_id": { "$in": ids } })
+                .projection(doc! { "_id": 1 })
+                .selection_criteria(primary())
+                .run()?;
+            found
+                .map(|document| Ok(document?.get_object_id("_id").unwrap_or_default()))
+                .collect()
+        })
+    }
+
+    /// Makes the index by which runs are found, where a collection has none.
+    /// Without the right to do so the archive works, but slowly.
+    pub(super) fn index(&self, may_create_collection: bool) -> Result<(), DriverError> {
+        for name in [RUN_HISTORY, SYSTEM_LAYOUT] {
+            match persevere(|| self.index_collection(name, may_create_collection)) {
+                Err(error) if code(&error) == Some(UNAUTHORIZED) => log::warn!(
+                    "{}: {name} has no index on {NAME}, and this user may not make one: runs are \
+                     found slowly. As an administrator: db.{name}.createIndex({{\"{NAME}\": 1}})",
+                    self.location
+                ),
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    fn index_collection(&self, name: &str, may_create: bool) -> Result<(), DriverError> {
+        let collection = self.collection(name);
+        let indexes: Result<Vec<IndexModel>, DriverError> =
+            collection.list_indexes().run().and_then(Iterator::collect);
+        match indexes {
+            Ok(indexes) => {
+                let is_ours =
+                    |index: &IndexModel| index.keys.keys().next().is_some_and(|k| k == NAME);
+                if indexes.iter().any(is_ours) {
+                    return Ok(());
+                }
+                log::info!("{}: making the index on {NAME} of {name}", self.location);
+            }
+            Err(error) if code(&error) == Some(NAMESPACE_NOT_FOUND) => {
+                if !may_create {
+                    return Ok(());
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        let index = IndexModel::builder().keys(doc! { NAME: 1 }).build();
+        collection.create_index(index).run().map(drop)
+    }
+
+    /// Stores documents: all or none where the server has transactions, else the
+    /// schema document last, so that a run without it is known to be partial.
+    pub(super) fn store(&self, run: Run, batch: &Batch) -> Result<Stored, StoreError> {
+        let started = Instant::now();
+        let mut is_waiting = false;
+        let mut attempt = 1;
+        loop {
+            let result = match self.has_transactions {
+                true => self.store_in_transaction(batch),
+                false => self.store_in_order(batch),
+            };
+            let failed = match result {
+                Ok(()) => return Ok(Stored::Now),
+                Err(failed) if is_only_duplicates(&failed.error) => return Ok(Stored::Already),
+                Err(failed) => failed,
+            };
+            let is_held = code(&failed.error) == Some(WRITE_CONFLICT);
+            let may_retry = match is_held {
+                true => started.elapsed() < PATIENCE,
+                false => attempt < ATTEMPTS && is_passing(&failed.error),
+            };
+            if !may_retry || failed.is_unknown {
+                return Err(StoreError {
+                    // Without transactions the last answer alone may have been lost.
+                    is_unknown: failed.is_unknown || !self.has_transactions,
+                    ..failed
+                });
+            }
+            if is_held && !is_waiting {
+                is_waiting = true;
+                log::info!(
+                    "Run {run}: another transaction holds some of its documents, of an import that \
+                     is under way or was cut short; waiting for it"
+                );
+            } else if !is_held {
+                log::debug!("Run {run}: writing again after: {}", failed.error.kind);
+            }
+            wait(attempt);
+            attempt += 1;
+        }
+    }
+
+    fn store_in_transaction(&self, batch: &Batch) -> Result<(), StoreError> {
+        let mut session = self.client.start_session().run()?;
+        session
+            .start_transaction()
+            .selection_criteria(primary())
+            .run()?;
+        for (name, documents) in batch.parts() {
+            self.collection(name)
+                .insert_many(documents)
+                .session(&mut session)
+                .run()?;
+        }
+        let mut attempt = 1;
+        loop {
+            // The same commit twice is one: it carries the transaction's number.
+            let Err(error) = session.commit_transaction().run() else {
+                return Ok(());
+            };
+            if !error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) {
+                return Err(error.into());
+            }
+            if attempt == ATTEMPTS || !is_passing(&error) {
+                return Err(StoreError {
+                    error,
+                    is_unknown: true,
+                });
+            }
+            wait(attempt);
+            attempt += 1;
+        }
+    }
+
+    fn store_in_order(&self, batch: &Batch) -> Result<(), StoreError> {
+        for (name, documents) in batch.parts() {
+            // Documents that are there already are those of an earlier attempt:
+            // their identities are made of what they document.
+            match self
+                .collection(name)
+                .insert_many(documents)
+                .ordered(false)
+                .run()
+            {
+                Err(error) if !is_only_duplicates(&error) => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Batch {
+    /// The collections that get something, SystemLayout last.
+    fn parts(&self) -> impl Iterator<Item = (&'static str, &[RawDocumentBuf])> {
+        let parts = [
+            (RUN_HISTORY, self.run_history.as_slice()),
+            (SYSTEM_LAYOUT, self.system_layout.as_slice()),
+        ];
+        parts
+            .into_iter()
+            .filter(|(_, documents)| !documents.is_empty())
+    }
+}
+
+/// Does what can be done twice, again and again while the network or a change of
+/// the primary breaks it.
+pub(super) fn persevere<T>(
+    operation: impl Fn() -> Result<T, DriverError>,
+) -> Result<T, DriverError> {
+    let mut attempt = 1;
+    loop {
+        match operation() {
+            Err(error) if attempt < ATTEMPTS && is_passing(&error) => {
+                log::debug!("Asking MongoDB again after: {}", error.kind);
+                wait(attempt);
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Where what is about to be written is looked up, whatever the URI prefers.
+fn primary() -> SelectionCriteria {
+    SelectionCriteria::ReadPreference(ReadPreference::Primary)
+}
+
+/// Waits between two attempts, longer each time.
+pub(super) fn wait(attempt: u32) {
+    let (first, longest) = BACKOFF;
+    let delay = (first * 2_u32.saturating_pow(attempt - 1)).min(longest);
+    // Those who failed together must not come back together.
+    thread::sleep(delay.mul_f64(0.5 + fastrand::f64() / 2.0));
+}
