@@ -397,17 +397,6 @@ fn a_lost_index_is_rebuilt_when_asked_for() {
 }
 
 #[test]
-fn modes_to_come_say_so() {
-    let test = Test::new().record(1);
-    for arguments in [&["--report-status"][..], &["--check"], &["--dashboard"]] {
-        test.run(arguments)
-            .exits(1)
-            .says("not available in this version yet; nothing was done");
-    }
-    assert!(!test.path().join("archive").exists());
-}
-
-#[test]
 fn a_configuration_that_is_missing_or_wrong_is_one_clear_message() {
     let test = Test::new();
     let mut command = test.command(&[]);
