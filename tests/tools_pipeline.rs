@@ -151,6 +151,8 @@ fn an_archiver_that_was_killed_is_taken_up_where_it_was() {
     let (test, tools) = with_tools();
     let test = test
         .records_in([7, 8])
+        // So that it is run 7 whose tool hangs.
+        .set("app.parallel_workers", "1")
         .set("artdaq_db.tools_timeout_seconds", "2");
     kill_while_a_tool_hangs(&test, &tools);
 
