@@ -24,8 +24,13 @@ pub(super) fn artdaqdb(
     match answer {
         Err(error) => sheet.fail(format!("ArtdaqDB: {error}")),
         Ok((location, runs)) => {
+            // A server can't be asked without writing to it.
+            let limits = match local_archive(&config.artdaq_db) {
+                Some(_) => "",
+                None => "; whether it can be written was not tried",
+            };
             sheet.good(format!(
-                "ArtdaqDB: {} runs accessible in {location}",
+                "ArtdaqDB: {} runs accessible in {location}{limits}",
                 runs.len()
             ));
             let partial: RunSet = runs
