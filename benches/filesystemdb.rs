@@ -19,7 +19,9 @@ const ENTITIES: usize = 60;
 const NEW_RUNS: u64 = 20;
 
 fn main() {
-    println!("archived runs | index MB | parse MB/s | write MB/s | read all ms | documents ms/run | publish ms");
+    println!(
+        "archived runs | index MB | parse MB/s | write MB/s | read all ms | documents ms/run | publish ms"
+    );
     let mut per_run = Vec::new();
     for archived in [0, 1_000, 10_000] {
         let directory = tempfile::tempdir().expect("a temporary directory");
@@ -52,7 +54,10 @@ fn main() {
     }
     let (least, most) = (per_run.iter().min(), per_run.iter().max());
     if let (Some(least), Some(most)) = (least, most) {
-        println!("documents of a run, dearest to cheapest: {:.2}", most.as_secs_f64() / least.as_secs_f64());
+        println!(
+            "documents of a run, dearest to cheapest: {:.2}",
+            most.as_secs_f64() / least.as_secs_f64()
+        );
     }
 }
 
@@ -78,7 +83,12 @@ fn make_archive(root: &Path, runs: u64) -> f64 {
                     version,
                     entity: name,
                     run: run.to_string(),
-                    assigned: format!("2026-11-23T07:{:02}:{:02}.{:03}+0000", run / 60 % 60, run % 60, entity),
+                    assigned: format!(
+                        "2026-11-23T07:{:02}:{:02}.{:03}+0000",
+                        run / 60 % 60,
+                        run % 60,
+                        entity
+                    ),
                 });
             }
         }
@@ -101,14 +111,20 @@ fn index_speed(root: &Path) -> (f64, f64) {
     let parse = started.elapsed();
     let started = Instant::now();
     assert_eq!(index.write(), text);
-    (megabytes / parse.as_secs_f64(), megabytes / started.elapsed().as_secs_f64())
+    (
+        megabytes / parse.as_secs_f64(),
+        megabytes / started.elapsed().as_secs_f64(),
+    )
 }
 
 /// 60 files of 20 KB.
 fn run_of_entities() -> Vec<FclFile> {
     let mut text = String::new();
     for channel in 0..400 {
-        let _ = writeln!(text, "channel{channel}: {{ pedestal: {channel} gain: 1.5e0 name: \"ch {channel}\" }}");
+        let _ = writeln!(
+            text,
+            "channel{channel}: {{ pedestal: {channel} gain: 1.5e0 name: \"ch {channel}\" }}"
+        );
     }
     let mut files: Vec<FclFile> = (0..ENTITIES - 1)
         .map(|entity| FclFile {
