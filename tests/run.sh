@@ -106,9 +106,11 @@ databases() {
 }
 example || fail "the first execution ended with $?"
 databases >"$scratch/first"
-for run in samples/run_records/[0-9]*/; do
-    grep -q "/ucondb/.*$(basename "$run")" "$scratch/first" ||
-        fail "run $(basename "$run") is not in UconDB"
+for record in samples/run_records/*/; do
+    run=$(basename "$record")
+    # Directories whose name is not a number are not runs.
+    [[ $run =~ ^[0-9]+$ ]] || continue
+    grep -q "/ucondb/.*$run" "$scratch/first" || fail "run $run is not in UconDB"
 done
 example || fail "the second execution ended with $?"
 databases >"$scratch/second"
