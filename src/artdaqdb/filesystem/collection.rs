@@ -114,7 +114,7 @@ impl Collection {
     /// documents without an index always mean that something is wrong.
     pub(super) fn create(&mut self) -> Result<()> {
         durable::create_directory(&self.directory, 0o777)?;
-        self.load()?;
+        self.index()?;
         if self.read == Read::Missing {
             self.replace()?;
         }
