@@ -178,6 +178,7 @@ pub(crate) struct Shared {
     stopping: AtomicBool,
     database_down: AtomicBool,
     connections: AtomicU64,
+    keeps_no_requests: AtomicBool,
     open: Mutex<HashMap<u64, TcpStream>>,
 }
 
@@ -207,6 +208,7 @@ impl UconDbServer {
             stopping: AtomicBool::new(false),
             database_down: AtomicBool::new(false),
             connections: AtomicU64::new(0),
+            keeps_no_requests: AtomicBool::new(false),
             open: Mutex::default(),
         });
         let acceptor = {
@@ -298,6 +300,11 @@ impl UconDbServer {
         for stream in self.shared.open.lock().unwrap().values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+
+    /// Notes no requests from here on, for a server that sees a great many.
+    pub fn keep_no_requests(&self) {
+        self.shared.keeps_no_requests.store(true, Ordering::Relaxed);
     }
 
     /// Forgets the requests so far.
@@ -422,7 +429,9 @@ fn serve(stream: &mut Stream, shared: &Shared) -> Next {
         // Noted at once, so that a client that has its answer finds its
         // request counted.
         let record = Arc::new(Record::new(&head));
-        shared.records.lock().unwrap().push(Arc::clone(&record));
+        if !shared.keeps_no_requests.load(Ordering::Relaxed) {
+            shared.records.lock().unwrap().push(Arc::clone(&record));
+        }
         match answer(stream, shared, &head, &record) {
             Ok(Next::Request) => {}
             Ok(end) => return end,
