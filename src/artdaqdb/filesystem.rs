@@ -185,16 +185,22 @@ impl FilesystemDb {
         )
     }
 
-    fn publish_indexes(&self, collections: &mut Collections) -> Result<()> {
-        // The documents and their names must be durable before an index names them.
-        for document in std::mem::take(&mut collections.unsynced) {
-            document.sync()?;
-        }
+    /// Makes the documents durable that wait for it, and gives how many entries
+    /// of each collection are theirs. Workers go on meanwhile.
+    fn sync_documents(&self) -> Result<[usize; 2]> {
+        let (documents, entries) = {
+            let mut collections = self.lock();
+            let documents = std::mem::take(&mut collections.unsynced);
+            let entries = collections.each().map(|(_, it)| it.pending().len());
+            if entries == [0, 0] {
+                return Ok(entries);
+            }
+            (documents, entries)
+        };
+        durable::sync_all(documents)?;
         durable::sync_directory(&self.root.join(RUN_HISTORY))?;
         durable::sync_directory(&self.root.join(SYSTEM_LAYOUT))?;
-        let _lock = self.lock_archive()?;
-        collections.run_history.publish()?;
-        collections.system_layout.publish()
+        Ok(entries)
     }
 
     /// Writes documents for `files` and gives their index entries, by collection.
@@ -427,17 +433,22 @@ impl ArtdaqDb for FilesystemDb {
     }
 
     fn publish(&self) -> Result<()> {
+        // An index names only what was there, and is durable, before it is written.
+        let entries = self.sync_documents();
         let mut collections = self.lock();
-        if collections.run_history.pending().is_empty()
-            && collections.system_layout.pending().is_empty()
-        {
-            return Ok(());
-        }
-        let published = self.publish_indexes(&mut collections);
+        let published = entries.and_then(|[documents, schemas]| {
+            if (documents, schemas) == (0, 0) {
+                return Ok(());
+            }
+            let _lock = self.lock_archive()?;
+            collections.run_history.publish(documents)?;
+            collections.system_layout.publish(schemas)
+        });
         if published.is_err() {
             // Never a schema without its run's other documents.
-            collections.run_history.forget_pending();
-            collections.system_layout.forget_pending();
+            for (_, collection) in collections.each() {
+                collection.forget_pending();
+            }
         }
         published
     }

@@ -63,7 +63,13 @@ impl<'a> Cursor<'a> {
     pub(super) fn skip(&mut self) {
         loop {
             match self.peek() {
-                Some(b' ' | b'\t' | 0x0b | 0x0c) => self.at += 1,
+                Some(b' ' | b'\t' | 0x0b | 0x0c) => {
+                    self.at += 1;
+                    // Indents are much of a file's bytes.
+                    while self.starts_with("        ") {
+                        self.at += 8;
+                    }
+                }
                 Some(b'\n' | b'\r') => self.end_line(),
                 Some(b'#') if !self.at_include() => self.comment(),
                 Some(b'/') if self.byte(self.at + 1) == Some(b'/') => self.comment(),
@@ -250,15 +256,18 @@ impl<'a> Cursor<'a> {
         const MARKS: &[u8] = b"#/,]}";
         const WORD_MARKS: &[u8] = b"#/,]}.[:";
         let start = self.at;
-        for (token, kind) in [
-            ("@nil", AtomKind::Nil),
-            ("true", AtomKind::Bool),
-            ("false", AtomKind::Bool),
-        ] {
-            if self.starts_with(token) && self.ends(start + token.len(), MARKS) {
-                self.at += token.len();
-                return Ok((kind, &self.text[start..self.at]));
-            }
+        let keyword = match self.peek() {
+            Some(b'@') => Some(("@nil", AtomKind::Nil)),
+            Some(b't') => Some(("true", AtomKind::Bool)),
+            Some(b'f') => Some(("false", AtomKind::Bool)),
+            _ => None,
+        };
+        if let Some((token, kind)) = keyword
+            && self.starts_with(token)
+            && self.ends(start + token.len(), MARKS)
+        {
+            self.at += token.len();
+            return Ok((kind, &self.text[start..self.at]));
         }
         if let Some(number) = self.number() {
             return Ok((AtomKind::Number, number));

@@ -19,6 +19,7 @@ pub fn parse(text: &str) -> std::result::Result<Document<'_>, SyntaxError> {
     let mut parser = Parser {
         cursor: Cursor::new(text.strip_prefix('\u{feff}').unwrap_or(text)),
         depth: 0,
+        elements: Vec::new(),
     };
     parser.document().map_err(|error| *error)
 }
@@ -26,6 +27,9 @@ pub fn parse(text: &str) -> std::result::Result<Document<'_>, SyntaxError> {
 struct Parser<'a> {
     cursor: Cursor<'a>,
     depth: usize,
+    /// The elements so far of the sequences that are open, the innermost last:
+    /// no sequence has to be copied as it grows.
+    elements: Vec<Value<'a>>,
 }
 
 /// Where a list of entries stands.
@@ -211,21 +215,24 @@ impl<'a> Parser<'a> {
             });
         }
         let mut end;
+        let mut is_word = true;
         loop {
             end = self.cursor.at;
             self.cursor.skip();
             if !self.part_of_name()? {
                 break;
             }
+            is_word = false;
         }
         let name = &self.cursor.text[start..end];
         if name.starts_with(INCLUDE_KEY) || name.starts_with(SPLICE_KEY) {
             let error = SyntaxError::new(self.cursor.text, start, "another name");
             return Err(error.hint("artdaqDB keeps `#include` and `@table::` under such names"));
         }
-        let compact = name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"_.[]".contains(&b));
+        let compact = is_word
+            || name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_.[]".contains(&b));
         Ok(if compact {
             Cow::Borrowed(name)
         } else {
@@ -298,11 +305,12 @@ impl<'a> Parser<'a> {
     }
 
     fn sequence(&mut self) -> Result<Content<'a>> {
-        let mut values = Vec::new();
+        let start = self.elements.len();
         self.cursor.skip();
         if !self.cursor.take(b']') {
             loop {
-                values.push(self.element(!values.is_empty())?);
+                let element = self.element(self.elements.len() > start)?;
+                self.elements.push(element);
                 self.cursor.skip();
                 if self.cursor.take(b']') {
                     break;
@@ -311,9 +319,8 @@ impl<'a> Parser<'a> {
                     return Err(self.cursor.error("`,` or `]`"));
                 }
             }
-            values.shrink_to_fit();
         }
-        Ok(Content::Sequence(values))
+        Ok(Content::Sequence(self.elements.split_off(start)))
     }
 
     fn element(&mut self, after_comma: bool) -> Result<Value<'a>> {

@@ -35,7 +35,7 @@ pub(super) struct Table<'a> {
     /// Behind the last `@table::` or `#include`.
     fence: usize,
     /// Where each name behind the fence stands; filled for large tables only.
-    places: HashMap<Cow<'a, str>, usize>,
+    places: HashMap<Cow<'a, str>, usize, foldhash::fast::RandomState>,
 }
 
 impl<'a> Table<'a> {
@@ -47,7 +47,7 @@ impl<'a> Table<'a> {
         let Entry::Assignment { name, value } = &entry else {
             self.entries.push(entry);
             self.fence = self.entries.len();
-            self.places = HashMap::new();
+            self.places = HashMap::default();
             return Ok(());
         };
         let Some(place) = self.find(name) else {

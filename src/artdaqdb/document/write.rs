@@ -1,7 +1,9 @@
 //! Writes a document's JSON straight from the syntax tree.
 
 use super::{DocumentHead, OUTSIDE};
-use crate::fhicl::{AtomKind, Content, Document, Entry, INCLUDE_KEY, SPLICE_KEY, Value};
+use crate::fhicl::{
+    AtomKind, Content, Document, Entry, INCLUDE_KEY, Protection, SPLICE_KEY, Value,
+};
 
 /// Writes a document as the real tools do: no indent, `{\n"k" : v,\n...\n}`,
 /// no line end at the end.
@@ -18,6 +20,7 @@ pub fn write(head: &DocumentHead, document: &Document) -> String {
         document,
         out: String::with_capacity(size),
         splices: 0,
+        comments_passed: 0,
     };
     writer.whole(head);
     writer.out
@@ -47,9 +50,18 @@ struct Writer<'d> {
     out: String,
     /// How many `@table::` there were up to here.
     splices: u32,
+    /// Where the comments up to about the last value's line end.
+    comments_passed: usize,
 }
 
-impl Writer<'_> {
+/// What the comments say of a value.
+#[derive(Clone, Copy, Default)]
+struct Remarks<'d> {
+    comment: &'d str,
+    annotation: &'d str,
+}
+
+impl<'d> Writer<'d> {
     fn whole(&mut self, head: &DocumentHead) {
         let document = self.document;
         self.push("{\n\"document\" : {\n\"data\" : {\n\"prolog\" : ");
@@ -132,8 +144,9 @@ impl Writer<'_> {
                     self.push("\n}");
                 }
                 Entry::Splice { line, .. } => {
-                    self.describe("string_unquoted", *line);
-                    self.annotation(*line);
+                    let remarks = self.remarks(*line);
+                    self.describe("string_unquoted", remarks);
+                    self.annotation(remarks);
                     self.push("\n}");
                 }
             }
@@ -142,14 +155,24 @@ impl Writer<'_> {
     }
 
     fn metadata(&mut self, value: &Value) {
+        let remarks = self.remarks(value.line);
+        if let Content::Atom(kind, _) = value.content
+            && value.protection == Protection::None
+            && remarks.comment.is_empty()
+            && remarks.annotation.is_empty()
+        {
+            // As most values are.
+            self.push(bare_metadata(kind));
+            return;
+        }
         let kind = match &value.content {
             Content::Atom(kind, _) => type_name(*kind),
             Content::Sequence(_) => "sequence",
             Content::Table(_) => "table",
         };
-        self.describe(kind, value.line);
+        self.describe(kind, remarks);
         if !matches!(value.content, Content::Table(_)) {
-            self.annotation(value.line);
+            self.annotation(remarks);
         }
         if let Some(keyword) = value.protection.keyword() {
             self.push(",\n\"protection\" : ");
@@ -176,16 +199,34 @@ impl Writer<'_> {
         self.push("\n}");
     }
 
-    fn describe(&mut self, kind: &str, line: u32) {
+    fn remarks(&mut self, line: u32) -> Remarks<'d> {
+        let document = self.document;
+        let comments = &document.comments;
+        // Most values follow the one before and have no remarks. Others are looked for.
+        let above = |passed: usize| passed == 0 || comments[passed - 1].line + 1 < line;
+        let below = |passed: usize| passed == comments.len() || line < comments[passed].line;
+        if !(above(self.comments_passed) && below(self.comments_passed)) {
+            self.comments_passed = comments.partition_point(|comment| comment.line <= line);
+            if !above(self.comments_passed) {
+                return Remarks {
+                    comment: document.comment(line),
+                    annotation: document.annotation(line),
+                };
+            }
+        }
+        Remarks::default()
+    }
+
+    fn describe(&mut self, kind: &str, remarks: Remarks) {
         self.push("{\n\"type\" : \"");
         self.push(kind);
         self.push("\",\n\"comment\" : ");
-        self.string(self.document.comment(line));
+        self.string(remarks.comment);
     }
 
-    fn annotation(&mut self, line: u32) {
+    fn annotation(&mut self, remarks: Remarks) {
         self.push(",\n\"annotation\" : ");
-        self.string(self.document.annotation(line));
+        self.string(remarks.annotation);
     }
 
     /// An entry's key, with the ` : ` after it.
@@ -293,18 +334,36 @@ impl Writer<'_> {
     }
 }
 
-/// The name of a scalar's type.
-pub(super) fn type_name(kind: AtomKind) -> &'static str {
-    match kind {
-        AtomKind::Nil => "nil",
-        AtomKind::Bool => "bool",
-        AtomKind::Number => "number",
-        AtomKind::Complex => "complex",
-        AtomKind::DoubleQuoted => "string_doublequoted",
-        AtomKind::SingleQuoted => "string_singlequoted",
-        AtomKind::Unquoted => "string_unquoted",
-        AtomKind::TableId => "tableid",
-    }
+/// The names of the scalars' types, and the metadata of a scalar without comment,
+/// annotation and protection.
+macro_rules! scalars {
+    ($($kind:ident => $name:literal),* $(,)?) => {
+        /// The name of a scalar's type.
+        pub(super) fn type_name(kind: AtomKind) -> &'static str {
+            match kind {
+                $(AtomKind::$kind => $name),*
+            }
+        }
+
+        fn bare_metadata(kind: AtomKind) -> &'static str {
+            match kind {
+                $(AtomKind::$kind => concat!(
+                    "{\n\"type\" : \"", $name, "\",\n\"comment\" : \"\",\n\"annotation\" : \"\"\n}"
+                )),*
+            }
+        }
+    };
+}
+
+scalars! {
+    Nil => "nil",
+    Bool => "bool",
+    Number => "number",
+    Complex => "complex",
+    DoubleQuoted => "string_doublequoted",
+    SingleQuoted => "string_singlequoted",
+    Unquoted => "string_unquoted",
+    TableId => "tableid",
 }
 
 fn quoted(text: &str) -> String {
@@ -313,25 +372,34 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// Writes a JSON string with the escapes that the real tools use: other
-/// control characters stay as they are.
+/// What stands for each byte in a JSON string; nothing for those that stand for
+/// themselves. The real tools leave other control characters as they are.
+const ESCAPES: [&str; 256] = {
+    let mut escapes = [""; 256];
+    escapes[b'"' as usize] = "\\\"";
+    escapes[b'\\' as usize] = "\\\\";
+    escapes[0x08] = "\\b";
+    escapes[0x0c] = "\\f";
+    escapes[b'\n' as usize] = "\\n";
+    escapes[b'\r' as usize] = "\\r";
+    escapes[b'\t' as usize] = "\\t";
+    escapes
+};
+
+/// Writes a JSON string.
 fn push_string(out: &mut String, text: &str) {
     out.push('"');
+    let bytes = text.as_bytes();
     let mut done = 0;
-    for (index, byte) in text.bytes().enumerate() {
-        let escape = match byte {
-            b'"' => "\\\"",
-            b'\\' => "\\\\",
-            0x08 => "\\b",
-            0x0c => "\\f",
-            b'\n' => "\\n",
-            b'\r' => "\\r",
-            b'\t' => "\\t",
-            _ => continue,
-        };
-        out.push_str(&text[done..index]);
-        out.push_str(escape);
-        done = index + 1;
+    let mut at = 0;
+    while at < bytes.len() {
+        let escape = ESCAPES[usize::from(bytes[at])];
+        if !escape.is_empty() {
+            out.push_str(&text[done..at]);
+            out.push_str(escape);
+            done = at + 1;
+        }
+        at += 1;
     }
     out.push_str(&text[done..]);
     out.push('"');

@@ -121,14 +121,14 @@ impl Collection {
         Ok(())
     }
 
-    /// Merges what is pending into the index on disk and replaces it. The caller
-    /// holds the archive's lock, so only a foreign tool can write beside us; its
-    /// changes are seen by the file's stamp and merged.
-    pub(super) fn publish(&mut self) -> Result<()> {
-        let pending = std::mem::take(&mut self.pending);
-        if pending.is_empty() {
+    /// Merges the first `count` pending entries into the index on disk and
+    /// replaces it. The caller holds the archive's lock, so only a foreign tool
+    /// can write beside us; its changes are seen by the file's stamp and merged.
+    pub(super) fn publish(&mut self, count: usize) -> Result<()> {
+        if count == 0 {
             return Ok(());
         }
+        let pending: Vec<Entry> = self.pending.drain(..count).collect();
         loop {
             if self.read == Read::Not || self.read != self.on_disk()? {
                 self.load()?;
