@@ -6,14 +6,16 @@
 //! the few things are held for which the real tools have no place.
 
 mod json;
+pub(super) mod plain;
 mod read;
+mod tree;
 mod write;
 
-#[cfg(feature = "mongodb")]
-pub(super) use json::Json;
 pub use read::read;
 #[cfg(feature = "mongodb")]
 pub(super) use read::read_tree;
+#[cfg(feature = "mongodb")]
+pub(super) use tree::{Builder, Tree};
 pub use write::write;
 
 use crate::run::Run;

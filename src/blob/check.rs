@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use memchr::memmem;
+
 use super::{END, headings};
 
 /// The keys of metadata.fcl that the file-metadata exporter looks up.
@@ -50,7 +52,7 @@ pub fn check(blob: &str) -> Vec<Finding> {
             "it has no \"End of Record\" line, so it is cut short".into(),
         )];
     };
-    if let Some(at) = blob.find("\r\n") {
+    if let Some(at) = memmem::find(blob.as_bytes(), b"\r\n") {
         findings.push(Finding {
             place: "the blob".into(),
             line: Some(line_of(blob, at)),
@@ -68,7 +70,7 @@ pub fn check(blob: &str) -> Vec<Finding> {
         let text = &blob[head.text..stop];
         let place = format!("{}.fcl", head.entity);
         for mark in ["#####", "End of Record"] {
-            if let Some(at) = text.find(mark) {
+            if let Some(at) = memmem::find(text.as_bytes(), mark.as_bytes()) {
                 findings.push(Finding {
                     line: Some(line_of(blob, head.text + at)),
                     problem: format!(

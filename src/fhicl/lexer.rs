@@ -45,7 +45,8 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn starts_with(&self, word: &str) -> bool {
-        self.bytes[self.at..].starts_with(word.as_bytes())
+        // Mostly the first byte tells.
+        self.peek() == word.bytes().next() && self.bytes[self.at..].starts_with(word.as_bytes())
     }
 
     pub(super) fn error(&self, expected: impl Into<String>) -> Box<SyntaxError> {
@@ -66,7 +67,7 @@ impl<'a> Cursor<'a> {
                 Some(b' ' | b'\t' | 0x0b | 0x0c) => {
                     self.at += 1;
                     // Indents are much of a file's bytes.
-                    while self.starts_with("        ") {
+                    while self.bytes[self.at..].first_chunk() == Some(b"        ") {
                         self.at += 8;
                     }
                 }

@@ -8,6 +8,7 @@
 mod error;
 mod lexer;
 mod parser;
+mod remarks;
 mod string;
 mod table;
 mod tree;
@@ -15,6 +16,7 @@ mod writer;
 
 pub use error::SyntaxError;
 pub use parser::{MAX_DEPTH, parse};
+pub use remarks::Remarks;
 pub use tree::{
     AtomKind, Comment, Content, Document, Entry, INCLUDE_KEY, Protection, SPLICE_KEY, Value,
 };

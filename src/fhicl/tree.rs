@@ -129,32 +129,6 @@ impl Protection {
     }
 }
 
-impl Document<'_> {
-    /// The annotation of a value that begins on `line`: the comment of that
-    /// line, or nothing.
-    #[must_use]
-    pub fn annotation(&self, line: u32) -> &str {
-        match self.comments.binary_search_by_key(&line, |c| c.line) {
-            Ok(found) => &self.comments[found].text,
-            Err(_) => "",
-        }
-    }
-
-    /// The comment of a value that begins on `line`: a `#` comment on the line
-    /// above, whatever else stands there. A mention of `#include` is none, as
-    /// it would be taken for an include when it is read again.
-    #[must_use]
-    pub fn comment(&self, line: u32) -> &str {
-        let comment = self.annotation(line.wrapping_sub(1));
-        let include = comment.contains("#include ") || comment.starts_with("#include");
-        if comment.starts_with('/') || include {
-            ""
-        } else {
-            comment
-        }
-    }
-}
-
 impl PartialEq for Document<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.prolog == other.prolog && self.main == other.main

@@ -3,6 +3,7 @@
 //! its comment, empty or not; a scalar or sequence ends with a blank, its
 //! annotation and a line end; a table ends right after its `}`.
 
+use super::remarks::Remarks;
 use super::tree::{AtomKind, Content, Document, Entry, Value};
 
 /// Writes a document as the text that artdaqDB gives back for it.
@@ -10,6 +11,7 @@ use super::tree::{AtomKind, Content, Document, Entry, Value};
 pub fn write(document: &Document) -> String {
     let mut writer = Writer {
         document,
+        remarks: Remarks::new(document),
         out: String::new(),
     };
     writer.prolog();
@@ -21,6 +23,7 @@ pub fn write(document: &Document) -> String {
 
 struct Writer<'d> {
     document: &'d Document<'d>,
+    remarks: Remarks<'d>,
     out: String,
 }
 
@@ -108,13 +111,13 @@ impl Writer<'_> {
     }
 
     fn comment(&mut self, line: u32) {
-        self.out.push_str(self.document.comment(line));
+        self.out.push_str(self.remarks.comment(line));
         self.out.push('\n');
     }
 
     fn annotation(&mut self, line: u32) {
         self.out.push(' ');
-        self.out.push_str(self.document.annotation(line));
+        self.out.push_str(self.remarks.annotation(line));
         self.out.push('\n');
     }
 }

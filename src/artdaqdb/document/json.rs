@@ -7,64 +7,26 @@
 use std::borrow::Cow;
 
 use super::DocumentError;
+use super::plain;
+use super::tree::{Builder, Tree};
 
 /// How deep arrays and objects may lie in each other. A FHiCL value takes two
 /// levels of metadata.
 const MAX_DEPTH: usize = 600;
 
-/// A JSON value.
-#[derive(Debug)]
-pub(in crate::artdaqdb) enum Json<'a> {
-    Object(Vec<(Cow<'a, str>, Json<'a>)>),
-    Array(Vec<Json<'a>>),
-    String(Cow<'a, str>),
-    /// A number, `true`, `false` or `null`, as its token.
-    Token(&'a str),
-}
-
-impl<'a> Json<'a> {
-    /// The first member of that name.
-    pub(super) fn get(&self, name: &str) -> Option<&Json<'a>> {
-        match self {
-            Json::Object(members) => members
-                .iter()
-                .find(|(key, _)| key == name)
-                .map(|(_, value)| value),
-            _ => None,
-        }
-    }
-
-    pub(super) fn str(&self) -> Option<&str> {
-        match self {
-            Json::String(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    pub(super) fn array(&self) -> &[Json<'a>] {
-        match self {
-            Json::Array(values) => values,
-            _ => &[],
-        }
-    }
-}
+/// About how many bytes of a document stand for a value, those of its metadata
+/// among them.
+const BYTES_PER_VALUE: usize = 18;
 
 /// Reads a JSON text.
-pub(super) fn parse(text: &str) -> Result<Json<'_>, DocumentError> {
+pub(super) fn parse(text: &str) -> Result<Tree<'_>, DocumentError> {
     let mut reader = Reader { text, at: 0 };
-    let value = reader.document()?;
+    let tree = reader.document()?;
     reader.skip();
     if reader.at < text.len() {
         return Err(reader.error("nothing after the document"));
     }
-    Ok(value)
-}
-
-/// An array or object that is not at its end yet.
-enum Open<'a> {
-    Array(Vec<Json<'a>>),
-    /// The members so far, and the key of the one that comes.
-    Object(Vec<(Cow<'a, str>, Json<'a>)>, Cow<'a, str>),
+    Ok(tree)
 }
 
 struct Reader<'a> {
@@ -73,76 +35,63 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn document(&mut self) -> Result<Json<'a>, DocumentError> {
-        let mut open: Vec<Open> = Vec::new();
+    fn document(&mut self) -> Result<Tree<'a>, DocumentError> {
+        let mut tree = Builder::with_capacity(self.text.len() / BYTES_PER_VALUE);
+        let mut key = Cow::Borrowed("");
         loop {
             self.skip();
-            let mut value = match self.peek() {
-                Some(b'{') => {
-                    self.at += 1;
-                    self.skip();
-                    if self.take(b'}') {
-                        Json::Object(Vec::new())
+            let name = std::mem::take(&mut key);
+            match self.peek() {
+                Some(bracket @ (b'{' | b'[')) => {
+                    if bracket == b'{'
+                        && let Some(plain) = plain::at_start(&self.text.as_bytes()[self.at..])
+                    {
+                        self.at += plain.text.len();
+                        tree.plain(name, plain);
                     } else {
-                        let key = self.key()?;
-                        self.open(&mut open, Open::Object(Vec::new(), key))?;
-                        continue;
+                        if tree.depth() == MAX_DEPTH {
+                            return Err(self.error("fewer objects and arrays in each other"));
+                        }
+                        self.at += 1;
+                        self.skip();
+                        if bracket == b'{' {
+                            tree.open_object(name);
+                            if !self.take(b'}') {
+                                key = self.key()?;
+                                continue;
+                            }
+                        } else {
+                            tree.open_array(name);
+                            if !self.take(b']') {
+                                continue;
+                            }
+                        }
+                        tree.close();
                     }
                 }
-                Some(b'[') => {
-                    self.at += 1;
-                    self.skip();
-                    if self.take(b']') {
-                        Json::Array(Vec::new())
-                    } else {
-                        self.open(&mut open, Open::Array(Vec::new()))?;
-                        continue;
-                    }
-                }
-                Some(b'"') => Json::String(self.string()?),
-                _ => Json::Token(self.token()?),
-            };
-            // Puts the value where it belongs, and closes what it ends.
-            loop {
+                Some(b'"') => tree.string(name, self.string()?),
+                _ => tree.token(name, self.token()?),
+            }
+            // What the value ends.
+            while let Some(is_in_array) = tree.is_in_array() {
                 self.skip();
-                match open.pop() {
-                    None => return Ok(value),
-                    Some(Open::Array(mut values)) => {
-                        values.push(value);
-                        if self.take(b',') {
-                            open.push(Open::Array(values));
-                            break;
-                        }
-                        if !self.take(b']') {
-                            return Err(self.error("`,` or `]`"));
-                        }
-                        values.shrink_to_fit();
-                        value = Json::Array(values);
+                if self.take(b',') {
+                    if !is_in_array {
+                        self.skip();
+                        key = self.key()?;
                     }
-                    Some(Open::Object(mut members, key)) => {
-                        members.push((key, value));
-                        if self.take(b',') {
-                            self.skip();
-                            let key = self.key()?;
-                            open.push(Open::Object(members, key));
-                            break;
-                        }
-                        if !self.take(b'}') {
-                            return Err(self.error("`,` or `}`"));
-                        }
-                        value = Json::Object(members);
-                    }
+                    break;
+                }
+                match is_in_array {
+                    true if !self.take(b']') => return Err(self.error("`,` or `]`")),
+                    false if !self.take(b'}') => return Err(self.error("`,` or `}`")),
+                    _ => tree.close(),
                 }
             }
+            if tree.depth() == 0 {
+                return Ok(tree.finish());
+            }
         }
-    }
-
-    fn open(&self, open: &mut Vec<Open<'a>>, level: Open<'a>) -> Result<(), DocumentError> {
-        if open.len() == MAX_DEPTH {
-            return Err(self.error("fewer objects and arrays in each other"));
-        }
-        open.push(level);
-        Ok(())
     }
 
     fn key(&mut self) -> Result<Cow<'a, str>, DocumentError> {
@@ -178,7 +127,7 @@ impl<'a> Reader<'a> {
         let mut escapes = false;
         loop {
             let rest = bytes.get(end..).unwrap_or_default();
-            let Some(length) = rest.iter().position(|b| matches!(b, b'"' | b'\\')) else {
+            let Some(length) = memchr::memchr2(b'"', b'\\', rest) else {
                 return Err(self.error("a closing `\"`"));
             };
             end += length;

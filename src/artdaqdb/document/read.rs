@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::json::{self, Json};
-use super::write::type_name;
+use super::tree::{Json, Kind, Members, Tree};
 use super::{Assigned, DocumentError, OUTSIDE, StoredDocument};
+use super::{json, plain};
 use crate::fhicl::{
     self, AtomKind, Comment, Content, Document, Entry, INCLUDE_KEY, Protection, SPLICE_KEY, Value,
 };
@@ -22,8 +22,9 @@ pub fn read(json: &str) -> Result<StoredDocument> {
 }
 
 /// Reads a document that is a tree already, as [`read`] does.
-pub(in crate::artdaqdb) fn read_tree(root: &Json) -> Result<StoredDocument> {
-    let tree = Reader::default().document(root)?;
+pub(in crate::artdaqdb) fn read_tree(tree: &Tree) -> Result<StoredDocument> {
+    let root = tree.root();
+    let document = Reader::default().document(root)?;
     Ok(StoredDocument {
         oid: text(root.get("_id").and_then(|id| id.get("$oid"))),
         collection: text(root.get("collection")),
@@ -32,17 +33,21 @@ pub(in crate::artdaqdb) fn read_tree(root: &Json) -> Result<StoredDocument> {
         configurations: assigned(root.get("configurations")),
         runs: names(root.get("runs")),
         aliases_active: names(root.get("aliases").and_then(|a| a.get("active"))),
-        text: fhicl::write(&tree),
+        text: fhicl::write(&document),
     })
 }
 
-fn text(value: Option<&Json>) -> String {
-    value.and_then(Json::str).unwrap_or_default().to_owned()
+fn borrowed<'j>(value: Option<Json<'j>>) -> &'j str {
+    value.and_then(Json::str).unwrap_or_default()
 }
 
-fn assigned(list: Option<&Json>) -> Vec<Assigned> {
-    let list = list.map(Json::array).unwrap_or_default();
-    list.iter()
+fn text(value: Option<Json>) -> String {
+    borrowed(value).to_owned()
+}
+
+fn assigned(list: Option<Json>) -> Vec<Assigned> {
+    list.into_iter()
+        .flat_map(Json::elements)
         .map(|item| Assigned {
             name: text(item.get("name")),
             assigned: text(item.get("assigned")),
@@ -50,7 +55,7 @@ fn assigned(list: Option<&Json>) -> Vec<Assigned> {
         .collect()
 }
 
-fn names(list: Option<&Json>) -> Vec<String> {
+fn names(list: Option<Json>) -> Vec<String> {
     assigned(list).into_iter().map(|item| item.name).collect()
 }
 
@@ -64,7 +69,7 @@ struct Reader<'j> {
 }
 
 impl<'j> Reader<'j> {
-    fn document(mut self, root: &'j Json<'j>) -> Result<Document<'j>> {
+    fn document(mut self, root: Json<'j>) -> Result<Document<'j>> {
         let part = |kind, name| {
             let part = root.get("document").and_then(|d| d.get(kind)?.get(name));
             part.ok_or_else(|| {
@@ -74,7 +79,12 @@ impl<'j> Reader<'j> {
         };
         let mut parts = Vec::new();
         for name in ["prolog", "main"] {
-            let entries = self.entries(part("data", name)?, part("metadata", name)?);
+            let data = part("data", name)?;
+            let metadata = Metadata::of(part("metadata", name)?);
+            let entries = match data.kind() {
+                Kind::Object(members) => self.entries(members, data.count(), &metadata),
+                _ => Err(wrong("", "is not an object")),
+            };
             parts.push(entries.map_err(|error| error.within(name).within("document.data"))?);
         }
         let main = parts.pop().unwrap_or_default();
@@ -86,35 +96,37 @@ impl<'j> Reader<'j> {
         })
     }
 
-    fn entries(&mut self, data: &'j Json<'j>, metadata: &'j Json<'j>) -> Result<Vec<Entry<'j>>> {
-        let Json::Object(members) = data else {
-            return Err(wrong("", "is not an object"));
-        };
-        let children = children(metadata)?;
-        let mut children = Children::new(children);
-        let mut entries = Vec::with_capacity(members.len());
+    fn entries(
+        &mut self,
+        members: Members<'j>,
+        count: usize,
+        metadata: &Metadata<'j>,
+    ) -> Result<Vec<Entry<'j>>> {
+        let mut children = Children::new(metadata.children()?);
+        let mut entries = Vec::with_capacity(count);
         for (key, value) in members {
             let metadata = children
                 .next(key)
+                .map(Metadata::of)
                 .ok_or_else(|| wrong(key, "has no metadata"))?;
-            entries.push(match value {
-                Json::String(file) if is_key(key, INCLUDE_KEY) => Entry::Include {
-                    file: Cow::Borrowed(file.as_ref()),
+            entries.push(match value.kind() {
+                Kind::String(file) if is_key(key, INCLUDE_KEY) => Entry::Include {
+                    file: Cow::Borrowed(file),
                     number: 0,
-                    outside: metadata.get(OUTSIDE).is_some(),
+                    outside: metadata.outside.is_some(),
                 },
-                Json::String(reference)
+                Kind::String(reference)
                     if is_key(key, SPLICE_KEY) && reference.starts_with("@table::") =>
                 {
                     Entry::Splice {
-                        reference: Cow::Borrowed(reference.as_ref()),
-                        line: self.line(metadata),
+                        reference: Cow::Borrowed(reference),
+                        line: self.line(&metadata),
                     }
                 }
                 _ => Entry::Assignment {
-                    name: Cow::Borrowed(key.as_ref()),
+                    name: Cow::Borrowed(key),
                     value: self
-                        .value(value, metadata)
+                        .value(value, &metadata)
                         .map_err(|error| error.within(key))?,
                 },
             });
@@ -122,19 +134,23 @@ impl<'j> Reader<'j> {
         Ok(entries)
     }
 
-    fn value(&mut self, data: &'j Json<'j>, metadata: &'j Json<'j>) -> Result<Value<'j>> {
+    fn value(&mut self, data: Json<'j>, metadata: &Metadata<'j>) -> Result<Value<'j>> {
         let line = self.line(metadata);
-        let content = match data {
-            Json::String(token) => Content::Atom(kind(metadata, token), Cow::Borrowed(token)),
-            Json::Token(token) => Content::Atom(AtomKind::Unquoted, Cow::Borrowed(token)),
-            Json::Object(_) => Content::Table(self.entries(data, metadata)?),
-            Json::Array(elements) => {
-                let children = children(metadata)?;
-                let mut values = Vec::with_capacity(elements.len());
+        let content = match data.kind() {
+            Kind::String(token) => {
+                Content::Atom(kind(borrowed(metadata.kind), token), Cow::Borrowed(token))
+            }
+            Kind::Token(token) => Content::Atom(AtomKind::Unquoted, Cow::Borrowed(token)),
+            Kind::Object(members) => {
+                Content::Table(self.entries(members, data.count(), metadata)?)
+            }
+            Kind::Array(_) => {
                 // The keys are "0", "1", ... in this order.
-                for (index, element) in elements.iter().enumerate() {
-                    let value = match children.get(index) {
-                        Some((_, metadata)) => self.value(element, metadata),
+                let mut children = metadata.children()?;
+                let mut values = Vec::with_capacity(data.count());
+                for (index, element) in data.elements().enumerate() {
+                    let value = match children.next() {
+                        Some((_, metadata)) => self.value(element, &Metadata::of(metadata)),
                         None => Err(wrong("", "has no metadata")),
                     };
                     values.push(value.map_err(|error| error.within(&index.to_string()))?);
@@ -142,22 +158,17 @@ impl<'j> Reader<'j> {
                 Content::Sequence(values)
             }
         };
-        let protection = [Protection::Ignore, Protection::Error]
-            .into_iter()
-            .find(|p| p.keyword() == metadata.get("protection").and_then(Json::str))
-            .unwrap_or_default();
         Ok(Value {
             content,
             line,
-            protection,
+            protection: metadata.protection(),
         })
     }
 
     /// Keeps the comment and the annotation of a value, and gives its line.
-    fn line(&mut self, metadata: &'j Json<'j>) -> u32 {
-        for field in ["comment", "annotation"] {
+    fn line(&mut self, metadata: &Metadata<'j>) -> u32 {
+        for comment in [metadata.comment, metadata.annotation].map(borrowed) {
             self.line += 1;
-            let comment = metadata.get(field).and_then(Json::str).unwrap_or_default();
             if !comment.is_empty() {
                 self.comments.push(Comment {
                     line: self.line,
@@ -169,10 +180,48 @@ impl<'j> Reader<'j> {
     }
 }
 
-fn children<'j>(metadata: &'j Json<'j>) -> Result<&'j [(Cow<'j, str>, Json<'j>)]> {
-    match metadata.get("children") {
-        Some(Json::Object(children)) => Ok(children),
-        _ => Err(wrong("", "has metadata without children")),
+/// What a document says of a value beside the value itself. Of members that
+/// repeat the first counts.
+#[derive(Default)]
+struct Metadata<'j> {
+    kind: Option<Json<'j>>,
+    comment: Option<Json<'j>>,
+    annotation: Option<Json<'j>>,
+    protection: Option<Json<'j>>,
+    outside: Option<Json<'j>>,
+    children: Option<Json<'j>>,
+}
+
+impl<'j> Metadata<'j> {
+    fn of(json: Json<'j>) -> Metadata<'j> {
+        let mut metadata = Metadata::default();
+        for (key, value) in json.members().into_iter().flatten() {
+            let field = match key {
+                "type" => &mut metadata.kind,
+                "comment" => &mut metadata.comment,
+                "annotation" => &mut metadata.annotation,
+                "protection" => &mut metadata.protection,
+                "children" => &mut metadata.children,
+                OUTSIDE => &mut metadata.outside,
+                _ => continue,
+            };
+            field.get_or_insert(value);
+        }
+        metadata
+    }
+
+    fn protection(&self) -> Protection {
+        let keyword = self.protection.and_then(Json::str);
+        [Protection::Ignore, Protection::Error]
+            .into_iter()
+            .find(|protection| keyword.is_some() && protection.keyword() == keyword)
+            .unwrap_or_default()
+    }
+
+    fn children(&self) -> Result<Members<'j>> {
+        self.children
+            .and_then(Json::members)
+            .ok_or_else(|| wrong("", "has metadata without children"))
     }
 }
 
@@ -190,20 +239,8 @@ fn is_key(key: &str, prefix: &str) -> bool {
 
 /// The kind of a scalar. A plain `string`, or none, is how editors of
 /// configurations leave them: such a one gets quotes where it needs them.
-fn kind(metadata: &Json, token: &str) -> AtomKind {
-    let name = metadata.get("type").and_then(Json::str).unwrap_or_default();
-    const KINDS: [AtomKind; 8] = [
-        AtomKind::Number,
-        AtomKind::DoubleQuoted,
-        AtomKind::Unquoted,
-        AtomKind::Bool,
-        AtomKind::SingleQuoted,
-        AtomKind::Nil,
-        AtomKind::Complex,
-        AtomKind::TableId,
-    ];
-    let known = KINDS.into_iter().find(|kind| type_name(*kind) == name);
-    known.unwrap_or_else(|| {
+fn kind(name: &str, token: &str) -> AtomKind {
+    plain::kind(name).unwrap_or_else(|| {
         if token.contains([' ', '.', '%', '(', ')', '/', '-', '\\']) {
             AtomKind::DoubleQuoted
         } else {
@@ -215,37 +252,35 @@ fn kind(metadata: &Json, token: &str) -> AtomKind {
 /// The metadata of a table's entries. Names can repeat: the second of a name
 /// in the data goes with the second in the metadata.
 struct Children<'j> {
-    children: &'j [(Cow<'j, str>, Json<'j>)],
-    /// Where the next one is expected: as a rule they stand in the same order.
-    at: usize,
-    /// Where those of each name stand, the first one last; filled if the order
-    /// is not the same.
-    places: HashMap<&'j str, Vec<usize>>,
+    /// As a rule they stand in the order of the data.
+    rest: Members<'j>,
+    /// The rest by their names, the first of a name last; filled if the order is
+    /// not the same.
+    by_name: HashMap<&'j str, Vec<Json<'j>>>,
 }
 
 impl<'j> Children<'j> {
-    fn new(children: &'j [(Cow<'j, str>, Json<'j>)]) -> Self {
+    fn new(children: Members<'j>) -> Self {
         Children {
-            children,
-            at: 0,
-            places: HashMap::new(),
+            rest: children,
+            by_name: HashMap::new(),
         }
     }
 
-    fn next(&mut self, key: &str) -> Option<&'j Json<'j>> {
-        if self.places.is_empty() {
-            if let Some((name, metadata)) = self.children.get(self.at)
+    fn next(&mut self, key: &str) -> Option<Json<'j>> {
+        if self.by_name.is_empty() {
+            let mut rest = self.rest.clone();
+            if let Some((name, metadata)) = rest.next()
                 && name == key
             {
-                self.at += 1;
+                self.rest = rest;
                 return Some(metadata);
             }
-            let rest = self.children.iter().enumerate().skip(self.at).rev();
-            for (place, (name, _)) in rest {
-                self.places.entry(name).or_default().push(place);
+            let members: Vec<_> = self.rest.clone().collect();
+            for (name, metadata) in members.into_iter().rev() {
+                self.by_name.entry(name).or_default().push(metadata);
             }
         }
-        let place = self.places.get_mut(key)?.pop()?;
-        Some(&self.children[place].1)
+        self.by_name.get_mut(key)?.pop()
     }
 }

@@ -1,8 +1,8 @@
 //! Writes a document's JSON straight from the syntax tree.
 
-use super::{DocumentHead, OUTSIDE};
+use super::{DocumentHead, OUTSIDE, plain};
 use crate::fhicl::{
-    AtomKind, Content, Document, Entry, INCLUDE_KEY, Protection, SPLICE_KEY, Value,
+    AtomKind, Content, Document, Entry, INCLUDE_KEY, Protection, Remarks, SPLICE_KEY, Value,
 };
 
 /// Writes a document as the real tools do: no indent, `{\n"k" : v,\n...\n}`,
@@ -20,7 +20,7 @@ pub fn write(head: &DocumentHead, document: &Document) -> String {
         document,
         out: String::with_capacity(size),
         splices: 0,
-        comments_passed: 0,
+        remarks: Remarks::new(document),
     };
     writer.whole(head);
     writer.out
@@ -50,18 +50,10 @@ struct Writer<'d> {
     out: String,
     /// How many `@table::` there were up to here.
     splices: u32,
-    /// Where the comments up to about the last value's line end.
-    comments_passed: usize,
+    remarks: Remarks<'d>,
 }
 
-/// What the comments say of a value.
-#[derive(Clone, Copy, Default)]
-struct Remarks<'d> {
-    comment: &'d str,
-    annotation: &'d str,
-}
-
-impl<'d> Writer<'d> {
+impl Writer<'_> {
     fn whole(&mut self, head: &DocumentHead) {
         let document = self.document;
         self.push("{\n\"document\" : {\n\"data\" : {\n\"prolog\" : ");
@@ -144,9 +136,10 @@ impl<'d> Writer<'d> {
                     self.push("\n}");
                 }
                 Entry::Splice { line, .. } => {
-                    let remarks = self.remarks(*line);
-                    self.describe("string_unquoted", remarks);
-                    self.annotation(remarks);
+                    let comment = self.remarks.comment(*line);
+                    let annotation = self.remarks.annotation(*line);
+                    self.describe("string_unquoted", comment);
+                    self.annotation(annotation);
                     self.push("\n}");
                 }
             }
@@ -155,24 +148,25 @@ impl<'d> Writer<'d> {
     }
 
     fn metadata(&mut self, value: &Value) {
-        let remarks = self.remarks(value.line);
+        let comment = self.remarks.comment(value.line);
+        let annotation = self.remarks.annotation(value.line);
         if let Content::Atom(kind, _) = value.content
             && value.protection == Protection::None
-            && remarks.comment.is_empty()
-            && remarks.annotation.is_empty()
+            && comment.is_empty()
+            && annotation.is_empty()
         {
             // As most values are.
-            self.push(bare_metadata(kind));
+            self.push(plain::of(kind).text);
             return;
         }
         let kind = match &value.content {
-            Content::Atom(kind, _) => type_name(*kind),
+            Content::Atom(kind, _) => plain::name(*kind),
             Content::Sequence(_) => "sequence",
             Content::Table(_) => "table",
         };
-        self.describe(kind, remarks);
+        self.describe(kind, comment);
         if !matches!(value.content, Content::Table(_)) {
-            self.annotation(remarks);
+            self.annotation(annotation);
         }
         if let Some(keyword) = value.protection.keyword() {
             self.push(",\n\"protection\" : ");
@@ -199,34 +193,16 @@ impl<'d> Writer<'d> {
         self.push("\n}");
     }
 
-    fn remarks(&mut self, line: u32) -> Remarks<'d> {
-        let document = self.document;
-        let comments = &document.comments;
-        // Most values follow the one before and have no remarks. Others are looked for.
-        let above = |passed: usize| passed == 0 || comments[passed - 1].line + 1 < line;
-        let below = |passed: usize| passed == comments.len() || line < comments[passed].line;
-        if !(above(self.comments_passed) && below(self.comments_passed)) {
-            self.comments_passed = comments.partition_point(|comment| comment.line <= line);
-            if !above(self.comments_passed) {
-                return Remarks {
-                    comment: document.comment(line),
-                    annotation: document.annotation(line),
-                };
-            }
-        }
-        Remarks::default()
-    }
-
-    fn describe(&mut self, kind: &str, remarks: Remarks) {
+    fn describe(&mut self, kind: &str, comment: &str) {
         self.push("{\n\"type\" : \"");
         self.push(kind);
         self.push("\",\n\"comment\" : ");
-        self.string(remarks.comment);
+        self.string(comment);
     }
 
-    fn annotation(&mut self, remarks: Remarks) {
+    fn annotation(&mut self, annotation: &str) {
         self.push(",\n\"annotation\" : ");
-        self.string(remarks.annotation);
+        self.string(annotation);
     }
 
     /// An entry's key, with the ` : ` after it.
@@ -332,38 +308,6 @@ impl<'d> Writer<'d> {
     fn string(&mut self, text: &str) {
         push_string(&mut self.out, text);
     }
-}
-
-/// The names of the scalars' types, and the metadata of a scalar without comment,
-/// annotation and protection.
-macro_rules! scalars {
-    ($($kind:ident => $name:literal),* $(,)?) => {
-        /// The name of a scalar's type.
-        pub(super) fn type_name(kind: AtomKind) -> &'static str {
-            match kind {
-                $(AtomKind::$kind => $name),*
-            }
-        }
-
-        fn bare_metadata(kind: AtomKind) -> &'static str {
-            match kind {
-                $(AtomKind::$kind => concat!(
-                    "{\n\"type\" : \"", $name, "\",\n\"comment\" : \"\",\n\"annotation\" : \"\"\n}"
-                )),*
-            }
-        }
-    };
-}
-
-scalars! {
-    Nil => "nil",
-    Bool => "bool",
-    Number => "number",
-    Complex => "complex",
-    DoubleQuoted => "string_doublequoted",
-    SingleQuoted => "string_singlequoted",
-    Unquoted => "string_unquoted",
-    TableId => "tableid",
 }
 
 fn quoted(text: &str) -> String {

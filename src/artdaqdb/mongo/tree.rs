@@ -3,10 +3,12 @@
 //! can in artdaqDB's JSON, and keep their order both ways.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use mongodb::bson::{RawArray, RawBsonRef, RawDocument, RawDocumentBuf};
 
-use crate::artdaqdb::document::Json;
+use crate::artdaqdb::document::plain::{self, Plain};
+use crate::artdaqdb::document::{Builder, Tree};
 use crate::artdaqdb::index::Oid;
 
 /// The largest document that MongoDB stores, in bytes.
@@ -14,6 +16,8 @@ pub(super) const MAX_SIZE: usize = 16 * 1024 * 1024;
 /// How deep documents and arrays may lie in each other in MongoDB: what its own
 /// messages name, and what it was measured to take.
 const MAX_DEPTH: usize = 180;
+/// About how many bytes of a document stand for a value.
+const BYTES_PER_VALUE: usize = 18;
 
 /// Why a document can't be stored in MongoDB.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,6 +115,16 @@ impl Writer<'_> {
                 return Err(Unfit::TooDeep);
             }
             self.skip();
+            if let Some(plain) = plain::at_start(&self.json.as_bytes()[self.at..]) {
+                if open.len() == MAX_DEPTH {
+                    return Err(Unfit::TooDeep);
+                }
+                self.at += plain.text.len();
+                self.out[element] = DOCUMENT;
+                write_plain(&mut self.out, plain);
+                self.take(b',');
+                continue;
+            }
             self.out[element] = match self.peek() {
                 Some(b'{') => {
                     self.at += 1;
@@ -272,53 +286,104 @@ impl Writer<'_> {
     }
 }
 
+/// Writes a scalar's plain metadata.
+fn write_plain(out: &mut Vec<u8>, plain: &Plain) {
+    let start = out.len();
+    out.extend([0; 4]);
+    for (key, text) in plain.fields() {
+        out.push(STRING);
+        out.extend(key.as_bytes());
+        out.push(0);
+        out.extend(length_bytes(text.len() + 1));
+        out.extend(text.as_bytes());
+        out.push(0);
+    }
+    out.push(0);
+    let length = out.len() - start;
+    out[start..start + 4].copy_from_slice(&length_bytes(length));
+}
+
+/// The scalar's plain metadata that this document is, if it is one.
+fn plain_of(document: &RawDocument) -> Option<&'static Plain> {
+    static BSON: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+        let bson = |plain| {
+            let mut out = Vec::new();
+            write_plain(&mut out, plain);
+            out
+        };
+        plain::ALL.iter().map(bson).collect()
+    });
+    let bytes = document.as_bytes();
+    let mut candidates = plain::ALL.iter().zip(BSON.iter());
+    candidates
+        .find(|(_, bson)| bson.as_slice() == bytes)
+        .map(|(plain, _)| plain)
+}
+
 /// A length as BSON has it. What is longer makes a document that is refused as too large.
 fn length_bytes(length: usize) -> [u8; 4] {
     i32::try_from(length).unwrap_or(i32::MAX).to_le_bytes()
 }
 
 /// The tree of a document's BSON, which borrows its texts.
-pub(super) fn from_bson(document: &RawDocument) -> Result<Json<'_>, String> {
-    let mut members = Vec::new();
+pub(super) fn from_bson(document: &RawDocument) -> Result<Tree<'_>, String> {
+    let mut tree = Builder::with_capacity(document.as_bytes().len() / BYTES_PER_VALUE);
+    add_document(&mut tree, "", document)?;
+    Ok(tree.finish())
+}
+
+fn add_document<'a>(
+    tree: &mut Builder<'a>,
+    key: &'a str,
+    document: &'a RawDocument,
+) -> Result<(), String> {
+    tree.open_object(Cow::Borrowed(key));
     for element in document {
         let (key, value) = element.map_err(|error| error.to_string())?;
-        members.push((Cow::Borrowed(key.as_str()), json(key.as_str(), value)?));
+        add(tree, key.as_str(), value)?;
     }
-    Ok(Json::Object(members))
+    tree.close();
+    Ok(())
 }
 
-fn array(array: &RawArray) -> Result<Json<'_>, String> {
-    let mut values = Vec::new();
+fn add_array<'a>(tree: &mut Builder<'a>, key: &'a str, array: &'a RawArray) -> Result<(), String> {
+    tree.open_array(Cow::Borrowed(key));
     for value in array {
-        values.push(json("", value.map_err(|error| error.to_string())?)?);
+        add(tree, "", value.map_err(|error| error.to_string())?)?;
     }
-    Ok(Json::Array(values))
+    tree.close();
+    Ok(())
 }
 
-fn json<'a>(key: &str, value: RawBsonRef<'a>) -> Result<Json<'a>, String> {
-    // Numbers become strings, as artdaqDB keeps those of FHiCL.
-    let number = |text: String| Json::String(Cow::Owned(text));
-    Ok(match value {
-        RawBsonRef::String(text) => Json::String(Cow::Borrowed(text)),
-        RawBsonRef::Document(document) => from_bson(document)?,
-        RawBsonRef::Array(values) => array(values)?,
-        RawBsonRef::Boolean(true) => Json::Token("true"),
-        RawBsonRef::Boolean(false) => Json::Token("false"),
-        RawBsonRef::Null => Json::Token("null"),
-        RawBsonRef::Int32(value) => number(value.to_string()),
-        RawBsonRef::Int64(value) => number(value.to_string()),
-        RawBsonRef::Double(value) => number(value.to_string()),
-        RawBsonRef::ObjectId(id) => Json::Object(vec![(
-            Cow::Borrowed("$oid"),
-            Json::String(Cow::Owned(id.to_hex())),
-        )]),
+fn add<'a>(tree: &mut Builder<'a>, key: &'a str, value: RawBsonRef<'a>) -> Result<(), String> {
+    let name = Cow::Borrowed(key);
+    match value {
+        RawBsonRef::String(text) => tree.string(name, Cow::Borrowed(text)),
+        RawBsonRef::Document(document) => match plain_of(document) {
+            Some(plain) => tree.plain(name, plain),
+            None => add_document(tree, key, document)?,
+        },
+        RawBsonRef::Array(values) => add_array(tree, key, values)?,
+        RawBsonRef::Boolean(true) => tree.token(name, "true"),
+        RawBsonRef::Boolean(false) => tree.token(name, "false"),
+        RawBsonRef::Null => tree.token(name, "null"),
+        // Numbers become strings, as artdaqDB keeps those of FHiCL.
+        RawBsonRef::Int32(value) => tree.string(name, Cow::Owned(value.to_string())),
+        RawBsonRef::Int64(value) => tree.string(name, Cow::Owned(value.to_string())),
+        RawBsonRef::Double(value) => tree.string(name, Cow::Owned(value.to_string())),
+        RawBsonRef::ObjectId(id) => {
+            tree.open_object(name);
+            tree.string(Cow::Borrowed("$oid"), Cow::Owned(id.to_hex()));
+            tree.close();
+        }
         other => {
             return Err(format!(
                 "{key:?} has the BSON type {:?}, which artdaqDB does not use",
                 other.element_type()
             ));
         }
-    })
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -369,15 +434,12 @@ mod tests {
     #[test]
     fn keys_can_repeat_both_ways() {
         let raw = bson(r#"{"a": "1", "b": ["x"], "a": {"c": "2", "c": "3"}}"#).unwrap();
-        let Json::Object(members) = from_bson(&raw).unwrap() else {
-            panic!("{raw:?}");
-        };
-        let keys: Vec<&str> = members.iter().map(|(key, _)| key.as_ref()).collect();
+        let tree = from_bson(&raw).unwrap();
+        let members: Vec<_> = tree.root().members().unwrap().collect();
+        let keys: Vec<&str> = members.iter().map(|(key, _)| *key).collect();
         assert_eq!(keys, ["_id", "a", "b", "a"]);
-        let Json::Object(inner) = &members[3].1 else {
-            panic!("{raw:?}");
-        };
-        assert_eq!(inner.len(), 2);
+        let inner = members[3].1.members().unwrap();
+        assert_eq!(inner.map(|(key, _)| key).collect::<Vec<_>>(), ["c", "c"]);
     }
 
     #[test]
