@@ -17,8 +17,12 @@ mod batch;
 mod fuzz;
 mod selection;
 
-/// How long finished runs may wait for the database to make them visible together.
+/// How long finished runs wait at least for the database to make them visible
+/// together.
 const PUBLISH_INTERVAL: Duration = Duration::from_secs(2);
+/// How many times as long as it took to publish the last ones. In a large archive
+/// that is the writing of its index, which then takes a third of the time at most.
+const PUBLISH_PAUSE: u32 = 2;
 
 /// A stage: where its runs come from, and what is done with one.
 pub trait Stage: Sync {

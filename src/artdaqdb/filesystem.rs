@@ -28,6 +28,7 @@ use collection::Collection;
 
 pub use rebuild::{Comparison, Rebuilt};
 
+mod catalogue;
 mod collection;
 mod rebuild;
 
@@ -44,6 +45,8 @@ pub struct FilesystemDb {
     root: PathBuf,
     location: String,
     collections: Mutex<Collections>,
+    /// Held by whoever publishes, from the documents to the last index.
+    publishing: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -86,6 +89,7 @@ impl FilesystemDb {
                 unsynced: Vec::new(),
                 created: false,
             }),
+            publishing: Mutex::default(),
             root,
         })
     }
@@ -185,22 +189,11 @@ impl FilesystemDb {
         )
     }
 
-    /// Makes the documents durable that wait for it, and gives how many entries
-    /// of each collection are theirs. Workers go on meanwhile.
-    fn sync_documents(&self) -> Result<[usize; 2]> {
-        let (documents, entries) = {
-            let mut collections = self.lock();
-            let documents = std::mem::take(&mut collections.unsynced);
-            let entries = collections.each().map(|(_, it)| it.pending().len());
-            if entries == [0, 0] {
-                return Ok(entries);
-            }
-            (documents, entries)
-        };
+    /// Makes documents and their names durable. Workers go on meanwhile.
+    fn sync(&self, documents: Vec<Unsynced>) -> Result<()> {
         durable::sync_all(documents)?;
         durable::sync_directory(&self.root.join(RUN_HISTORY))?;
-        durable::sync_directory(&self.root.join(SYSTEM_LAYOUT))?;
-        Ok(entries)
+        durable::sync_directory(&self.root.join(SYSTEM_LAYOUT))
     }
 
     /// Writes documents for `files` and gives their index entries, by collection.
@@ -433,24 +426,32 @@ impl ArtdaqDb for FilesystemDb {
     }
 
     fn publish(&self) -> Result<()> {
-        // An index names only what was there, and is durable, before it is written.
-        let entries = self.sync_documents();
-        let mut collections = self.lock();
-        let published = entries.and_then(|[documents, schemas]| {
-            if (documents, schemas) == (0, 0) {
-                return Ok(());
-            }
-            let _lock = self.lock_archive()?;
-            collections.run_history.publish(documents)?;
-            collections.system_layout.publish(schemas)
-        });
-        if published.is_err() {
-            // Never a schema without its run's other documents.
-            for (_, collection) in collections.each() {
-                collection.forget_pending();
-            }
+        let _publishing = self
+            .publishing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (documents, counts) = {
+            let mut collections = self.lock();
+            let documents = std::mem::take(&mut collections.unsynced);
+            (
+                documents,
+                collections.each().map(|(_, it)| it.pending().len()),
+            )
+        };
+        if counts == [0, 0] {
+            return Ok(());
         }
-        published
+        let synced = self.sync(documents);
+        let mut collections = self.lock();
+        // Both at once: when something fails, there must be no schema left to be
+        // published without its run's other documents.
+        let run_history = collections.run_history.take_pending(counts[0]);
+        let system_layout = collections.system_layout.take_pending(counts[1]);
+        // An index names nothing that may be lost.
+        synced?;
+        let _lock = self.lock_archive()?;
+        collections.run_history.publish(&run_history)?;
+        collections.system_layout.publish(&system_layout)
     }
 
     fn read(&self, run: Run) -> Result<Configuration> {

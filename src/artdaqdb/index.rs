@@ -68,6 +68,11 @@ impl fmt::Display for Oid {
     }
 }
 
+/// The member of an index that lists its documents.
+pub(super) const OIDS: &str = "ouid";
+/// The member that lists each configuration's documents.
+pub(super) const CONFIGURATIONS: &str = "configurations.name";
+
 /// From a key to what stands under it, keys in the order in which they came.
 type Map<T> = IndexMap<String, Vec<T>>;
 
@@ -209,10 +214,10 @@ impl Index {
     pub fn write(&self) -> String {
         // An oid stands in up to six lists, at 28 bytes a line.
         let mut text = String::with_capacity(4096 + self.oids.len() * 6 * 28);
-        text.push_str("{\n\"ouid\" : ");
+        let _ = write!(text, "{{\n\"{OIDS}\" : ");
         write_list(&mut text, &self.oids);
         write_map(&mut text, "version", &self.versions);
-        write_map(&mut text, "configurations.name", &self.configurations);
+        write_map(&mut text, CONFIGURATIONS, &self.configurations);
         write_map(&mut text, "entities.name", &self.entities);
         write_map(&mut text, "aliases.active.name", &self.aliases);
         write_map(&mut text, "runs.name", &self.runs);
@@ -275,12 +280,12 @@ impl<'de> Deserialize<'de> for Index {
                 let mut has_oids = false;
                 while let Some(key) = map.next_key::<String>()? {
                     match key.as_str() {
-                        "ouid" => {
+                        OIDS => {
                             index.oids = map.next_value()?;
                             has_oids = true;
                         }
                         "version" => index.versions = map.next_value::<Lists<Oid>>()?.0,
-                        "configurations.name" => {
+                        CONFIGURATIONS => {
                             index.configurations = map.next_value::<Lists<Oid>>()?.0;
                         }
                         "entities.name" => index.entities = map.next_value::<Lists<Oid>>()?.0,
@@ -296,7 +301,7 @@ impl<'de> Deserialize<'de> for Index {
                     }
                 }
                 if !has_oids {
-                    return Err(A::Error::missing_field("ouid"));
+                    return Err(A::Error::missing_field(OIDS));
                 }
                 index.oids.sort_unstable();
                 index.oids.dedup();

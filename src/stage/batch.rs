@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Instant;
 
-use super::{PUBLISH_INTERVAL, Record, Report, Settings, Stage};
+use super::{PUBLISH_INTERVAL, PUBLISH_PAUSE, Record, Report, Settings, Stage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::logging::Progress;
 use crate::run::Run;
@@ -184,15 +184,13 @@ impl Clerk<'_, '_> {
                 Ok(Verdict::Processed(run)) => self.processed.push(run),
                 Ok(Verdict::Failed(run, error)) => self.fail(run, &error),
                 Ok(Verdict::Stop(error)) => self.stop(error),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.publish();
-                    due = Instant::now() + PUBLISH_INTERVAL;
-                }
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if due <= Instant::now() {
+            let now = Instant::now();
+            if due <= now {
                 self.publish();
-                due = Instant::now() + PUBLISH_INTERVAL;
+                due = Instant::now() + PUBLISH_INTERVAL.max(now.elapsed() * PUBLISH_PAUSE);
             }
         }
         self.publish();

@@ -1,11 +1,12 @@
 //! One collection of a FilesystemDB: a directory of documents and its index.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::catalogue::Catalogue;
 use super::rebuild;
 use crate::artdaqdb::index::{Entry, Index, Oid};
 use crate::artdaqdb::run_of;
@@ -19,10 +20,12 @@ use crate::run::Run;
 pub(super) struct Collection {
     directory: PathBuf,
     index: Index,
-    /// The configurations of each run: a view of the index, made with it.
-    runs: HashMap<Run, Vec<String>>,
     /// The file that `index` was read from or written to.
     read: Read,
+    /// What readers need of the index, while that was not read.
+    catalogue: Option<(Catalogue, Read)>,
+    /// The configurations of each run, as the index or the catalogue has them.
+    runs: HashMap<Run, Vec<String>>,
     pending: Vec<Entry>,
 }
 
@@ -43,13 +46,24 @@ struct Stamp {
     modified: (i64, i64),
 }
 
+impl Read {
+    fn of(file: &Metadata) -> Read {
+        Read::File(Stamp {
+            inode: file.ino(),
+            size: file.size(),
+            modified: (file.mtime(), file.mtime_nsec()),
+        })
+    }
+}
+
 impl Collection {
     pub(super) fn new(directory: PathBuf) -> Collection {
         Collection {
             directory,
             index: Index::default(),
-            runs: HashMap::new(),
             read: Read::Not,
+            catalogue: None,
+            runs: HashMap::new(),
             pending: Vec::new(),
         }
     }
@@ -62,6 +76,7 @@ impl Collection {
     /// Forgets the index as it was read.
     pub(super) fn forget(&mut self) {
         self.read = Read::Not;
+        self.catalogue = None;
     }
 
     /// Where a document stands.
@@ -83,15 +98,42 @@ impl Collection {
 
     /// The configurations of each run, by their whole names `<run>/<name>`.
     pub(super) fn runs(&mut self) -> Result<&HashMap<Run, Vec<String>>> {
-        self.index()?;
+        if self.read == Read::Not && self.catalogue.is_none() {
+            self.survey()?;
+        }
         Ok(&self.runs)
     }
 
     /// The documents of a run, whatever its configurations.
     pub(super) fn oids(&mut self, run: Run) -> Result<BTreeSet<Oid>> {
-        let names = self.runs()?.get(&run).cloned().unwrap_or_default();
-        let oids = names.iter().flat_map(|name| self.index.documents(name));
+        self.runs()?;
+        if let Some(oids) = self.catalogued(run)? {
+            return Ok(oids);
+        }
+        self.index()?;
+        let names = self.runs.get(&run).into_iter().flatten();
+        let oids = names.flat_map(|name| self.index.documents(name));
         Ok(oids.copied().collect())
+    }
+
+    /// The documents of a run by the catalogue. Nothing, if there is none that
+    /// can be gone by.
+    fn catalogued(&self, run: Run) -> Result<Option<BTreeSet<Oid>>> {
+        let Some((catalogue, read)) = &self.catalogue else {
+            return Ok(None);
+        };
+        let path = self.index_file();
+        let failed = |source| Error::io("read", &path, source);
+        let mut oids = BTreeSet::new();
+        for name in self.runs.get(&run).into_iter().flatten() {
+            match catalogue.documents(name).map_err(failed)? {
+                Some(documents) => oids.extend(documents),
+                None => return Ok(None),
+            }
+        }
+        // The real tools write into the file as it stands.
+        let is_same = Read::of(&catalogue.file().metadata().map_err(failed)?) == *read;
+        Ok(is_same.then_some(oids))
     }
 
     /// Adds documents, to become visible with [`publish`](Self::publish).
@@ -104,9 +146,9 @@ impl Collection {
         &self.pending
     }
 
-    /// Drops what waits to be published; its documents stay unnamed.
-    pub(super) fn forget_pending(&mut self) {
-        self.pending.clear();
+    /// Takes out the first entries that wait to be published.
+    pub(super) fn take_pending(&mut self, count: usize) -> Vec<Entry> {
+        self.pending.drain(..count).collect()
     }
 
     /// Makes the directory and an empty index, where they are missing: a
@@ -114,28 +156,29 @@ impl Collection {
     /// documents without an index always mean that something is wrong.
     pub(super) fn create(&mut self) -> Result<()> {
         durable::create_directory(&self.directory, 0o777)?;
-        self.index()?;
-        if self.read == Read::Missing {
-            self.replace()?;
+        if self.on_disk()? == Read::Missing {
+            self.load()?;
+            if self.read == Read::Missing {
+                self.replace()?;
+            }
         }
         Ok(())
     }
 
-    /// Merges the first `count` pending entries into the index on disk and
-    /// replaces it. The caller holds the archive's lock, so only a foreign tool
-    /// can write beside us; its changes are seen by the file's stamp and merged.
-    pub(super) fn publish(&mut self, count: usize) -> Result<()> {
-        if count == 0 {
+    /// Merges entries into the index on disk and replaces it. The caller holds
+    /// the archive's lock, so only a foreign tool can write beside us; its changes
+    /// are seen by the file's stamp and merged.
+    pub(super) fn publish(&mut self, entries: &[Entry]) -> Result<()> {
+        if entries.is_empty() {
             return Ok(());
         }
-        let pending: Vec<Entry> = self.pending.drain(..count).collect();
         loop {
             if self.read == Read::Not || self.read != self.on_disk()? {
                 self.load()?;
             }
-            self.index.extend(&pending);
+            self.index.extend(entries);
             if self.replace()? {
-                for entry in pending {
+                for entry in entries {
                     note_run(&mut self.runs, &entry.configuration);
                 }
                 return Ok(());
@@ -164,8 +207,25 @@ impl Collection {
         Ok(true)
     }
 
+    /// Reads what readers need; the whole index, if it takes that.
+    fn survey(&mut self) -> Result<()> {
+        let path = self.index_file();
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.load(),
+            file => file.map_err(|source| Error::io("read", &path, source))?,
+        };
+        let failed = |source| Error::io("read", &path, source);
+        let read = Read::of(&file.metadata().map_err(failed)?);
+        let Some(catalogue) = Catalogue::read(file).map_err(failed)? else {
+            return self.load();
+        };
+        self.runs = runs(catalogue.configurations());
+        self.catalogue = Some((catalogue, read));
+        Ok(())
+    }
+
     fn load(&mut self) -> Result<()> {
-        self.read = Read::Not;
+        self.forget();
         let path = self.index_file();
         let on_disk = self.on_disk()?;
         self.index = match on_disk {
@@ -189,10 +249,7 @@ impl Collection {
                 Index::parse(&text).map_err(|error| self.damaged(error.to_string()))?
             }
         };
-        self.runs = HashMap::new();
-        for configuration in self.index.configurations() {
-            note_run(&mut self.runs, configuration);
-        }
+        self.runs = runs(self.index.configurations());
         self.read = on_disk;
         Ok(())
     }
@@ -200,11 +257,7 @@ impl Collection {
     fn on_disk(&self) -> Result<Read> {
         let path = self.index_file();
         match fs::metadata(&path) {
-            Ok(metadata) => Ok(Read::File(Stamp {
-                inode: metadata.ino(),
-                size: metadata.size(),
-                modified: (metadata.mtime(), metadata.mtime_nsec()),
-            })),
+            Ok(metadata) => Ok(Read::of(&metadata)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Read::Missing),
             Err(source) => Err(Error::io("read", &path, source)),
         }
@@ -221,6 +274,15 @@ impl Collection {
             kind: ErrorKind::Unreachable,
         }
     }
+}
+
+/// The configurations of each run, in the order in which they come.
+fn runs<'a>(configurations: impl Iterator<Item = &'a str>) -> HashMap<Run, Vec<String>> {
+    let mut runs = HashMap::new();
+    for configuration in configurations {
+        note_run(&mut runs, configuration);
+    }
+    runs
 }
 
 fn note_run(runs: &mut HashMap<Run, Vec<String>>, configuration: &str) {

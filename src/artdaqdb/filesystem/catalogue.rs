@@ -1,0 +1,283 @@
+//! What readers need of an index, without the index: the names of the
+//! configurations, and where in the file each one's list of documents stands.
+//!
+//! An index of 10,000 runs has more than 100 MB, nearly all of it lists of
+//! documents. They are passed over here, in pieces, at the speed of memory, and
+//! no more is kept than a name and a number for each run.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+
+use indexmap::IndexMap;
+use memchr::memchr;
+
+use crate::artdaqdb::index::{CONFIGURATIONS, OIDS, Oid};
+
+/// How much of the file is in memory at a time.
+const PIECE: usize = 1 << 20;
+/// A longer line is none of an index as the real tools and the archiver lay it out.
+const LONGEST_LINE: usize = 1 << 16;
+
+/// The configurations of an index file.
+#[derive(Debug)]
+pub(super) struct Catalogue {
+    file: File,
+    /// Where the lists of a configuration's documents begin; mostly one.
+    lists: IndexMap<String, Vec<u64>>,
+}
+
+impl Catalogue {
+    /// Reads an index. Nothing, if it is not laid out as the real tools lay it
+    /// out, or is not whole: then the index has to be parsed.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub(super) fn read(mut file: File) -> io::Result<Option<Catalogue>> {
+        let mut lines = Lines::default();
+        let mut buffer = vec![0; PIECE];
+        // What is in the buffer of a line that has not ended yet.
+        let mut kept = 0;
+        loop {
+            let read = match file.read(&mut buffer[kept..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            let filled = kept + read;
+            let mut start = 0;
+            while let Some(length) = memchr(b'\n', &buffer[start..filled]) {
+                if !lines.take(&buffer[start..start + length]) {
+                    return Ok(None);
+                }
+                start += length + 1;
+            }
+            if read == 0 {
+                // The last line has no line end.
+                let is_whole = lines.take(&buffer[start..filled]) && lines.is_whole();
+                return Ok(is_whole.then_some(Catalogue {
+                    file,
+                    lists: lines.lists,
+                }));
+            }
+            buffer.copy_within(start..filled, 0);
+            kept = filled - start;
+            if kept > LONGEST_LINE {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The names of all configurations, in the index's order.
+    pub(super) fn configurations(&self) -> impl Iterator<Item = &str> {
+        self.lists.keys().map(String::as_str)
+    }
+
+    /// The file that was read.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The documents of exactly this configuration. Nothing, if the file has
+    /// something else where its list was.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub(super) fn documents(&self, configuration: &str) -> io::Result<Option<Vec<Oid>>> {
+        let mut oids = Vec::new();
+        for at in self.lists.get(configuration).into_iter().flatten() {
+            let mut at = *at;
+            // An oid in quotes with its comma and line end, or the list's end.
+            let mut line = [0; 28];
+            loop {
+                let length = read_at(&self.file, &mut line, at)?;
+                if line[..length].starts_with(b"]") || line[..length].starts_with(b"\n]") {
+                    break;
+                }
+                let oid = str::from_utf8(&line[1..25]).ok().and_then(Oid::parse);
+                let (Some(oid), b'"', b'"') = (oid, line[0], line[25]) else {
+                    return Ok(None);
+                };
+                oids.push(oid);
+                at += if line[26] == b',' { 28 } else { 27 };
+            }
+        }
+        Ok(Some(oids))
+    }
+}
+
+/// Fills the buffer as far as the file goes, and gives how far.
+fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], at + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    buffer[filled..].fill(0);
+    Ok(filled)
+}
+
+/// Goes through an index line by line.
+#[derive(Default)]
+struct Lines {
+    place: Place,
+    /// Where the next line begins.
+    at: u64,
+    has_oids: bool,
+    lists: IndexMap<String, Vec<u64>>,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    #[default]
+    Before,
+    /// Between the members of the index.
+    Top,
+    /// In a list that is a member of the index.
+    List,
+    /// Between the lists of a map; in that of the configurations, if so.
+    Map(bool),
+    /// In a list of a map.
+    MapList(bool),
+    After,
+}
+
+impl Lines {
+    /// Takes a line; whether it is one that stands there in an index.
+    fn take(&mut self, line: &[u8]) -> bool {
+        self.at += line.len() as u64 + 1;
+        self.place = match (self.place, line) {
+            // Most lines by far.
+            (place @ (Place::List | Place::MapList(_)), [b'"', ..] | []) => place,
+            (Place::List, b"]" | b"],") => Place::Top,
+            (Place::MapList(is_configurations), b"]" | b"],") => Place::Map(is_configurations),
+            (Place::Map(_), b"}" | b"},") => Place::Top,
+            (place @ Place::Map(_), []) => place,
+            (Place::Map(is_configurations), line) => {
+                let Some(key) = key(line, b" : [") else {
+                    return false;
+                };
+                if is_configurations {
+                    self.lists.entry(key).or_default().push(self.at);
+                }
+                Place::MapList(is_configurations)
+            }
+            (Place::Before, b"{") => Place::Top,
+            (Place::Top, b"}") => Place::After,
+            (Place::Top, line) => {
+                if let Some(key) = key(line, b" : [") {
+                    self.has_oids |= key == OIDS;
+                    Place::List
+                } else if let Some(key) = key(line, b" : {") {
+                    Place::Map(key == CONFIGURATIONS)
+                } else {
+                    return false;
+                }
+            }
+            (Place::After, []) => Place::After,
+            _ => return false,
+        };
+        true
+    }
+
+    fn is_whole(&self) -> bool {
+        self.place == Place::After && self.has_oids
+    }
+}
+
+/// The key in a line that ends with `opening`.
+fn key(line: &[u8], opening: &[u8]) -> Option<String> {
+    let key = line.strip_suffix(opening)?;
+    serde_json::from_slice(key).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+
+    use super::*;
+    use crate::artdaqdb::index::{Entry, Index};
+
+    fn entry(run: u64, entity: usize) -> Entry {
+        let version = format!("{run}/tpc \"north\"");
+        Entry {
+            oid: Oid::of_names(&[&version, &entity.to_string()]),
+            configuration: version.clone(),
+            version,
+            entity: format!("entity{entity}"),
+            run: run.to_string(),
+            assigned: format!("2026-11-23T07:35:14.{entity:03}+0000"),
+        }
+    }
+
+    fn index(runs: u64, entities: usize) -> Index {
+        let mut index = Index::default();
+        let entries: Vec<Entry> = (0..runs)
+            .flat_map(|run| (0..entities).map(move |entity| entry(run, entity)))
+            .collect();
+        index.extend(&entries);
+        index
+    }
+
+    fn catalogue(text: &str) -> Option<Catalogue> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        io::Seek::rewind(&mut file).unwrap();
+        Catalogue::read(file).unwrap()
+    }
+
+    fn assert_agree(index: &Index, catalogue: &Catalogue) {
+        let names: Vec<&str> = index.configurations().collect();
+        assert_eq!(catalogue.configurations().collect::<Vec<_>>(), names);
+        for name in names {
+            let documents = catalogue.documents(name).unwrap().unwrap();
+            assert_eq!(documents, index.documents(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn it_says_what_the_index_says() {
+        // The last is larger than a piece.
+        for (runs, entities) in [(0, 0), (1, 1), (3, 2), (90, 97)] {
+            let index = index(runs, entities);
+            assert_agree(&index, &catalogue(&index.write()).unwrap());
+        }
+        assert_eq!(
+            catalogue(&index(2, 2).write())
+                .unwrap()
+                .documents("7/c")
+                .unwrap(),
+            Some(Vec::new())
+        );
+    }
+
+    #[test]
+    fn a_text_that_is_not_whole_or_laid_out_otherwise_is_left_to_the_parser() {
+        let text = index(2, 2).write();
+        for end in 0..text.len() {
+            assert!(catalogue(&text[..end]).is_none(), "{end}");
+        }
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(catalogue(&value.to_string()).is_none());
+        assert!(catalogue(&(text.clone() + "x")).is_none());
+        assert!(catalogue(&text.replace("\"ouid\"", "\"other\"")).is_none());
+        assert!(catalogue(&"x".repeat(3 * PIECE)).is_none());
+    }
+
+    #[test]
+    fn a_list_that_changed_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("index.json");
+        fs::write(&path, index(2, 2).write()).unwrap();
+        let catalogue = Catalogue::read(File::open(&path).unwrap())
+            .unwrap()
+            .unwrap();
+        fs::write(&path, "{\n").unwrap();
+        let name = entry(1, 0).configuration;
+        assert_eq!(catalogue.documents(&name).unwrap(), None);
+    }
+}
