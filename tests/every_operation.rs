@@ -24,7 +24,7 @@ mod operations {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    use super::faulty::{Scenario, Way, sweep};
+    use super::faulty::operations::{Scenario, Way, sweep};
     use super::support::archiver::Test;
     use super::support::{copy_tree, peer};
 

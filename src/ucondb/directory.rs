@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, BufReader, ErrorKind as IoKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -162,12 +162,26 @@ impl DirectoryUconDb {
             let kept = replaced.join(format!("{run}.{count}{SUFFIX}"));
             match fs::hard_link(&current, &kept) {
                 Ok(()) => return self.sync(&replaced),
-                Err(error) if error.kind() == IoKind::AlreadyExists => {}
+                Err(error) if error.kind() == IoKind::AlreadyExists => {
+                    // By an override that ended before it replaced anything.
+                    if self.is_same(&current, &kept)? {
+                        return self.sync(&replaced);
+                    }
+                }
                 Err(error) if error.kind() == IoKind::NotFound => return Ok(()),
                 Err(error) => return Err(self.failed("create", &kept, error)),
             }
         }
         Ok(())
+    }
+
+    /// Whether two names are of one file.
+    fn is_same(&self, one: &Path, other: &Path) -> Result<bool> {
+        let identity = |path: &Path| match fs::metadata(path) {
+            Ok(found) => Ok((found.dev(), found.ino())),
+            Err(error) => Err(self.failed("look at", path, error)),
+        };
+        Ok(identity(one)? == identity(other)?)
     }
 
     /// Holds off other overrides in this object until the file is closed, so
