@@ -79,6 +79,8 @@ struct Migration {
     blobs: BTreeMap<String, Vec<u8>>,
     after: Snapshot,
     requests: usize,
+    /// How the disturbed executions ended.
+    codes: Mutex<BTreeMap<String, usize>>,
 }
 
 impl Migration {
@@ -101,6 +103,7 @@ impl Migration {
             after: Snapshot::take(&test),
             requests: server.requests().len(),
             template,
+            codes: Mutex::default(),
         }
     }
 
@@ -131,6 +134,10 @@ impl Migration {
         };
         let disturbed = run(COMMAND, &mut said);
         let is_there = server.requests().len() >= number;
+        if is_there {
+            let code = disturbed.status.to_string();
+            *self.codes.lock().unwrap().entry(code).or_default() += 1;
+        }
         let how = match for_ever {
             true => "from it on",
             false => "once",
@@ -241,7 +248,7 @@ impl Migration {
             }
         });
         println!(
-            "{:?}{}: {} requests, {} actions; {} cases, {} executions in {:.0} s",
+            "{:?}{}: {} requests, {} actions; {} cases, {} executions in {:.0} s; the disturbed ones ended {:?}",
             self.transport,
             match for_ever {
                 true => ", from the Nth request on",
@@ -251,7 +258,8 @@ impl Migration {
             actions.len(),
             tried.load(Ordering::SeqCst),
             executions.load(Ordering::SeqCst),
-            started.elapsed().as_secs_f64()
+            started.elapsed().as_secs_f64(),
+            std::mem::take(&mut *self.codes.lock().unwrap())
         );
         let failed = failed.into_inner().unwrap();
         assert!(
