@@ -16,6 +16,9 @@
 use std::io;
 use std::path::Path;
 
+#[cfg(all(feature = "fault-injection", not(debug_assertions)))]
+compile_error!("the feature fault-injection is for tests: a build for use must not have it");
+
 #[cfg(feature = "fault-injection")]
 mod injected;
 
