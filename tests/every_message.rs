@@ -24,7 +24,7 @@ use support::mongo_proxy::{Break, MongoProxy, Plan};
 use support::mongod::{Kind, Mongod};
 
 /// How many cases are tried at the same time: they mostly wait to try again.
-const THREADS: usize = 4;
+const THREADS: usize = 12;
 
 const COMMAND: &[&str] = &["--incremental"];
 
