@@ -10,7 +10,7 @@
 # each                    takes, on 2 cores    does
 # every_operation         5 minutes            fails every file operation in every way
 # every_request           5 minutes            spoils every request to UconDB, once and from it on
-# every_message           8 minutes            breaks the connection to MongoDB at every message
+# every_message           7 minutes            breaks the connection to MongoDB at every message
 #
 # It ends with 0 if all of them passed, and says at the end which did not.
 
