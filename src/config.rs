@@ -11,7 +11,6 @@ mod settings;
 mod yaml;
 
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use secrecy::SecretString;
 
 pub use self::expand::Environment;
 use crate::error::{Error, Result};
+use crate::faults::{self, fs};
 use crate::incomplete::Policy;
 
 /// The directory of `run_archiver.sh`, exported by it: where a configuration
@@ -311,7 +311,9 @@ impl Config {
 /// The file that `path` means.
 fn locate(path: &Path, home: Option<&Path>) -> PathBuf {
     match home.map(|home| home.join(path)) {
-        Some(beside) if path.is_relative() && !path.exists() && beside.exists() => beside,
+        Some(beside) if path.is_relative() && !faults::exists(path) && faults::exists(&beside) => {
+            beside
+        }
         _ => path.to_path_buf(),
     }
 }

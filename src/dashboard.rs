@@ -3,7 +3,6 @@
 //! operations manual's "Simple Text Dashboard".
 
 use std::fmt::Write;
-use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
@@ -13,6 +12,7 @@ use jiff::{Timestamp, ZonedDateTime};
 use crate::config::App;
 use crate::disk::{Level, Usage};
 use crate::error::Error;
+use crate::faults::fs::{self, File};
 use crate::history::{self, Counts, Execution};
 use crate::lock::observe::{Seen, observe};
 use crate::state::StateStore;

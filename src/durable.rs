@@ -2,7 +2,6 @@
 //! target, fsync, rename, fsync of the directory. A reader, and a machine that
 //! comes back after a power cut, sees the old file or the new one.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -10,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
+use crate::faults::fs::{self, File, OpenOptions};
+use crate::faults::{self, Operation};
 
 /// The mode of the archiver's own files, before the umask: nobody else's business.
 pub const PRIVATE: u32 = 0o640;
@@ -97,13 +98,16 @@ pub fn sync_all(files: Vec<Unsynced>) -> Result<()> {
 /// As for [`replace`].
 pub fn write_entry(path: &Path, contents: &[u8], mode: u32) -> Result<Unsynced> {
     let mut temporary = create_temporary(path, contents, mode)?;
-    match rustix::fs::renameat_with(
-        rustix::fs::CWD,
-        &temporary.path,
-        rustix::fs::CWD,
-        path,
-        rustix::fs::RenameFlags::NOREPLACE,
-    ) {
+    let renamed = faults::ask(Operation::Rename, path).and_then(|()| {
+        Ok(rustix::fs::renameat_with(
+            rustix::fs::CWD,
+            &temporary.path,
+            rustix::fs::CWD,
+            path,
+            rustix::fs::RenameFlags::NOREPLACE,
+        )?)
+    });
+    match renamed {
         Ok(()) => {
             temporary.renamed = true;
             Ok(Unsynced(Some(path.to_path_buf())))
@@ -204,13 +208,14 @@ pub fn sync_directory(directory: &Path) -> Result<()> {
 pub fn create_directory(directory: &Path, mode: u32) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
 
-    if directory.is_dir() {
+    if faults::is_dir(directory) {
         return Ok(());
     }
     let above = parent(directory);
     create_directory(above, mode)?;
     match fs::DirBuilder::new().mode(mode).create(directory) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && faults::is_dir(directory) => {
+        }
         result => result.map_err(|source| Error::io("create", directory, source))?,
     }
     sync_directory(above)

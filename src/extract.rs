@@ -1,11 +1,11 @@
 //! A run's blob, written back as files.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::blob;
 use crate::durable;
 use crate::error::{Error, ErrorKind, Result};
+use crate::faults::fs;
 use crate::run::Run;
 use crate::ucondb::UconDb;
 

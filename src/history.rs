@@ -4,16 +4,15 @@
 //! goes on.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::durable;
 use crate::error::{Error, Result};
+use crate::faults::fs::{self, File};
 use crate::stage::Report;
 
 /// The name of the file in the work directory.
@@ -168,7 +167,7 @@ pub fn append(path: &Path, execution: &Execution) -> Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let _lock = File::open(directory)
         .and_then(|directory| {
-            flock(&directory, FlockOperation::LockExclusive)?;
+            directory.lock()?;
             Ok(directory)
         })
         .map_err(|error| Error::io("lock", directory, error))?;

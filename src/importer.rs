@@ -1,12 +1,12 @@
 //! The import stage: run records on disk go into artdaqDB.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::artdaqdb::{ArtdaqDb, Presence};
 use crate::error::{Error, ErrorKind, Result};
+use crate::faults::{self, fs};
 use crate::fhicl;
 use crate::incomplete::IncompleteRuns;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
@@ -237,7 +237,10 @@ impl Stage for Importer<'_> {
             record.configuration
         );
         // Without metadata.txt there will never be a stop time.
-        if !record.update.has_stop_time && path.join("metadata.txt").exists() {
+        let metadata = path.join("metadata.txt");
+        let has_metadata =
+            fs::exists(&metadata).map_err(|source| Error::io("look for", &metadata, source))?;
+        if !record.update.has_stop_time && has_metadata {
             // Remembered before it is visible: nobody would ask for its stop time else.
             self.incomplete.remember(run);
             self.incomplete.save()?;
@@ -262,7 +265,7 @@ fn name_file(error: Error, record: &Path) -> Error {
         Error::Syntax { path, source } => {
             let file = record.join(&path);
             let text = file.with_extension("txt");
-            let path = if !file.exists() && text.exists() {
+            let path = if !faults::exists(&file) && faults::exists(&text) {
                 text
             } else {
                 file

@@ -6,7 +6,6 @@
 //! runs in it, never too few.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable;
 use crate::error::{Error, Result};
+use crate::faults::fs;
 use crate::run::Run;
 
 /// What becomes of runs without a stop time.

@@ -18,6 +18,7 @@ pub mod disk;
 pub mod durable;
 pub mod error;
 pub mod extract;
+pub mod faults;
 pub mod fhicl;
 pub mod history;
 pub mod importer;

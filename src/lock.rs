@@ -4,7 +4,6 @@
 //! file that a dead process left behind is taken over without a word. The file
 //! is removed at the end; whoever removes it earlier asks for the end.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -15,6 +14,8 @@ use std::time::Duration;
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::error::{Error, Result};
+use crate::faults;
+use crate::faults::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use crate::shutdown::Shutdown;
 
 pub mod observe;
@@ -161,7 +162,7 @@ fn make_directory(path: &Path) -> Result<()> {
         )),
         // A directory that exists need not be one that could be made: in a
         // read-only place the system refuses before it looks.
-        Err(error) if !directory.is_dir() => Err(Error::io("create", directory, error)),
+        Err(error) if !faults::is_dir(directory) => Err(Error::io("create", directory, error)),
         _ => Ok(()),
     }
 }

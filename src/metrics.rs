@@ -6,13 +6,13 @@
 pub mod carbon;
 pub mod prometheus;
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use self::prometheus::Textfile;
 use crate::config::Config;
 use crate::deadline;
+use crate::faults::fs;
 use crate::shutdown::{EXIT_INTERRUPTED, Shutdown};
 use crate::stage::{Report, Words};
 use crate::state::StateStore;

@@ -1,10 +1,10 @@
 //! Rebuilds a stage's state and failure log from its source and its archive.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::faults::fs;
 use crate::run::Run;
 use crate::run_set::RunSet;
 use crate::stage::{Stage, Survey};
@@ -97,7 +97,7 @@ fn missing(survey: &Survey) -> BTreeSet<Run> {
 
 /// Copies a file aside, so that it is there whatever happens next.
 fn keep(path: &Path, suffix: &str) -> Result<Option<PathBuf>> {
-    if !path.exists() {
+    if !fs::exists(path).map_err(|source| Error::io("look for", path, source))? {
         return Ok(None);
     }
     let mut name = path.as_os_str().to_owned();

@@ -11,6 +11,7 @@ use jiff::ZonedDateTime;
 
 use crate::artdaqdb::{ArtdaqDb, Presence};
 use crate::error::Result;
+use crate::faults;
 use crate::history::{self, Execution};
 use crate::run::Run;
 use crate::run_record;
@@ -337,7 +338,7 @@ impl Memory {
         Memory {
             state_file: store.state_file().to_path_buf(),
             failure_log: store.failure_log().to_path_buf(),
-            state: state.map(|state| store.state_file().exists().then_some(state)),
+            state: state.map(|state| faults::exists(store.state_file()).then_some(state)),
             failures: failures.map(|runs| runs.into_iter().collect()),
         }
     }

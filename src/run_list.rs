@@ -1,12 +1,12 @@
 //! A file of run numbers, one a line: a failure log, or the runs in hand.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::durable;
 use crate::error::{Error, Result};
+use crate::faults::fs;
 use crate::run::Run;
 
 /// A list of runs in a file.

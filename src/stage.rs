@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::faults;
 use crate::run::Run;
 use crate::run_set::RunSet;
 use crate::shutdown::Shutdown;
@@ -273,7 +274,7 @@ impl Record<'_> {
         let before = self.state.clone();
         self.state
             .recompute(&self.survey.known, &self.survey.archived, &self.failures);
-        if self.state != before || !self.store.state_file().exists() {
+        if self.state != before || !faults::exists(self.store.state_file()) {
             self.store.write(&self.state)?;
         }
         Ok(())

@@ -6,7 +6,6 @@
 //! never passes a run that is neither archived nor in the failure log.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::durable;
 use crate::error::{Error, Result};
+use crate::faults::fs;
 use crate::run::Run;
 use crate::run_list::RunList;
 

@@ -2,11 +2,12 @@
 //! fails.
 
 use std::error::Error as StdError;
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use reqwest::{Certificate, Client, ClientBuilder, blocking};
+
+use crate::faults::fs;
 
 /// Whom a client trusts.
 #[derive(Debug, Clone, Copy)]

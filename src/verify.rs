@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -13,6 +12,7 @@ use crate::artdaqdb::{ArtdaqDb, Presence};
 use crate::blob;
 use crate::durable;
 use crate::error::{Error, ErrorKind, Result};
+use crate::faults::fs;
 use crate::run::Run;
 use crate::run_set::RunSet;
 use crate::shutdown::Shutdown;

@@ -129,6 +129,15 @@ fn a_new_archive_has_the_layout_of_the_real_tools() {
 }
 
 #[test]
+fn an_archive_that_was_begun_and_no_more_gets_its_metadata() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("archive");
+    fs::create_dir_all(root.join("SystemMetadata")).unwrap();
+    open(&root).insert(Run(1), "c", &small_run(1)).unwrap();
+    assert_eq!(documents(&root, "SystemMetadata").len(), 1);
+}
+
+#[test]
 fn a_uri_is_taken_as_the_real_tools_take_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("archive");

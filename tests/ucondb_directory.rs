@@ -110,6 +110,24 @@ fn an_override_keeps_what_it_replaces() {
 }
 
 #[test]
+fn an_override_that_ended_early_keeps_nothing_twice() {
+    let store = store();
+    put(&store.db, b"first", Override::No).unwrap();
+    let object = store.root.join("ev01/configuration");
+    fs::create_dir(object.join("replaced")).unwrap();
+    fs::hard_link(
+        object.join("12500.blob"),
+        object.join("replaced/12500.1.blob"),
+    )
+    .unwrap();
+    put(&store.db, b"secnd", Override::Yes).unwrap();
+    let expected = ["12500.blob", "replaced/12500.1.blob"];
+    let expected = expected.map(|file| format!("ev01/configuration/{file}"));
+    assert_eq!(files(&store.root), expected.into());
+    assert_eq!(fs::read(object.join("12500.blob")).unwrap(), b"secnd");
+}
+
+#[test]
 fn parallel_overrides_lose_no_version() {
     let store = store();
     thread::scope(|scope| {

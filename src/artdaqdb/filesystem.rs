@@ -10,7 +10,6 @@
 //! of leaving documents that no index names.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -23,6 +22,8 @@ use super::{
 };
 use crate::durable::{self, Unsynced};
 use crate::error::{Error, ErrorKind, Result};
+use crate::faults;
+use crate::faults::fs::{self, File, OpenOptions};
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 use collection::Collection;
 
@@ -111,7 +112,7 @@ impl FilesystemDb {
         let mut comparisons = Vec::new();
         for (name, collection) in collections.each() {
             collection.forget();
-            if collection.directory().is_dir() {
+            if faults::is_dir(collection.directory()) {
                 let directory = collection.directory().to_path_buf();
                 comparisons.push((name, rebuild::compare(&directory, collection.index()?)?));
             }
@@ -133,7 +134,7 @@ impl FilesystemDb {
         let mut rebuilt = Vec::new();
         for (_, collection) in collections.each() {
             collection.forget();
-            if collection.directory().is_dir() {
+            if faults::is_dir(collection.directory()) {
                 rebuilt.push(rebuild::rebuild(collection.directory(), &suffix)?);
             }
         }
@@ -174,13 +175,14 @@ impl FilesystemDb {
         Ok(())
     }
 
-    /// Writes the document into `SystemMetadata`, unless that directory exists.
+    /// Writes the document into `SystemMetadata`, unless that has one. A directory
+    /// alone is what an execution leaves that ended between the two.
     fn create_system_metadata(&self) -> Result<()> {
         let directory = self.root.join(system_metadata::COLLECTION);
-        if directory.exists() {
+        durable::create_directory(&directory, 0o777)?;
+        if !rebuild::documents(&directory)?.is_empty() {
             return Ok(());
         }
-        durable::create_directory(&directory, 0o777)?;
         let oid = system_metadata::oid(&self.location);
         durable::replace(
             &directory.join(format!("{oid}.json")),

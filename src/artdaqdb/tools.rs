@@ -82,7 +82,7 @@ struct Job<'a> {
 /// The right to work on a FilesystemDB, as far as it is held on this machine.
 #[derive(Default)]
 struct Turn {
-    lock: Option<std::fs::File>,
+    lock: Option<crate::faults::fs::File>,
 }
 
 /// Where the tools run.

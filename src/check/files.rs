@@ -1,6 +1,5 @@
 //! Directories, rights, and the archiver's own files.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -9,6 +8,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::Sheet;
 use crate::config::App;
+use crate::faults::fs;
 use crate::history;
 use crate::importer;
 use crate::run_record;

@@ -1,7 +1,6 @@
 //! The machine: disk space, clock, and the lock of another execution.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,7 @@ use super::databases::local_archive;
 use super::files::existing_above;
 use crate::config::Config;
 use crate::disk::{self, Level, Usage};
+use crate::faults::fs;
 use crate::lock::observe::{Seen, observe};
 
 /// No clock that is right shows less: this program did not exist.

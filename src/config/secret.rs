@@ -1,12 +1,13 @@
 //! Secrets in files of their own, such as those that systemd's
 //! `LoadCredential=` hands to a service.
 
-use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
+
+use crate::faults::fs::{self, File};
 
 /// The environment variable in which systemd names the directory of a
 /// service's credentials.

@@ -1,7 +1,6 @@
 //! Who holds the lock, found out without touching it: to try it, even for an
 //! instant, could turn away an execution that is about to start.
 
-use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -9,6 +8,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
+use crate::faults::fs;
 
 /// The system's list of locks.
 const LOCKS: &str = "/proc/locks";

@@ -7,7 +7,6 @@
 //! the file is looked up anew for each, so that one which was moved away,
 //! deleted or rotated by another process is no longer written to.
 
-use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -16,6 +15,9 @@ use std::time::{Duration, Instant};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
+
+use crate::faults;
+use crate::faults::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 
 /// How long a log file that could not be opened is left alone.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -161,7 +163,7 @@ impl RotatingFile {
     /// The file that is at the path now, opened if it is not the one we have.
     fn current(&mut self, now: &ZonedDateTime) -> io::Result<Open> {
         if let Some(mut open) = self.open.take()
-            && let Ok(found) = std::fs::metadata(&self.path)
+            && let Ok(found) = fs::metadata(&self.path)
             && open.is(&found)
         {
             // Smaller than it was: emptied in place.
@@ -180,7 +182,7 @@ impl Open {
         let path = follow_links(path)?;
         if let Some(directory) = path.parent()
             && !directory.as_os_str().is_empty()
-            && !directory.exists()
+            && !faults::exists(directory)
         {
             DirBuilder::new().mode(0o750).create(directory)?;
         }
@@ -243,7 +245,7 @@ impl Open {
             Err(TryLockError::WouldBlock) => return Ok(()),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        let in_place = std::fs::metadata(&self.path).is_ok_and(|found| self.is(&found));
+        let in_place = fs::metadata(&self.path).is_ok_and(|found| self.is(&found));
         let moved = if in_place {
             shift(&self.path, backups)
         } else {
@@ -260,9 +262,9 @@ fn shift(path: &Path, backups: u32) -> io::Result<()> {
         for suffix in ["", ".gz"] {
             let from = backup(path, number, suffix);
             let moved = if number == backups {
-                std::fs::remove_file(&from)
+                fs::remove_file(&from)
             } else {
-                std::fs::rename(&from, backup(path, number + 1, suffix))
+                fs::rename(&from, backup(path, number + 1, suffix))
             };
             match moved {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -271,9 +273,9 @@ fn shift(path: &Path, backups: u32) -> io::Result<()> {
         }
     }
     if backups == 0 {
-        std::fs::remove_file(path)
+        fs::remove_file(path)
     } else {
-        std::fs::rename(path, backup(path, 1, ""))
+        fs::rename(path, backup(path, 1, ""))
     }
 }
 
@@ -289,7 +291,7 @@ fn backup(path: &Path, number: u32, suffix: &str) -> PathBuf {
 fn follow_links(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_path_buf();
     for _ in 0..32 {
-        match std::fs::read_link(&path) {
+        match fs::read_link(&path) {
             Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target),
             Err(_) => return Ok(path),
         }

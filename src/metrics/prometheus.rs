@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::SystemTime;
+
+use crate::faults::fs::{self, OpenOptions, Permissions};
+use crate::faults::{self, Operation};
 
 use super::{StageFacts, is_failure};
 
@@ -184,7 +186,10 @@ impl Textfile {
         let mut file = tempfile::Builder::new()
             .prefix(".run_record_archiver-")
             .suffix(".tmp")
-            .tempfile_in(directory)
+            .make_in(directory, |path| {
+                let mut options = OpenOptions::new();
+                options.write(true).create_new(true).mode(0o600).open(path)
+            })
             .map_err(describe)?;
         file.write_all(self.text().as_bytes()).map_err(describe)?;
         let permissions = Permissions::from_mode(MODE);
@@ -193,6 +198,7 @@ impl Textfile {
             .map_err(describe)?;
         // After a crash the counters are to be there.
         file.as_file().sync_all().map_err(describe)?;
+        faults::ask(Operation::Rename, path).map_err(describe)?;
         file.persist(path).map_err(|error| describe(error.error))?;
         Ok(())
     }

@@ -4,11 +4,11 @@ mod decode;
 mod listing;
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::faults::fs::File;
 use crate::run::{FclFile, Run};
 
 use super::Generated;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ffi::OsStr;
-use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::faults::fs::{self, DirEntry};
 use crate::run::Run;
 
 /// Finds the run records in a directory: its directories, and links to
@@ -16,7 +16,7 @@ use crate::run::Run;
 /// leading zeros is taken and the other named in a warning.
 ///
 /// # Errors
-/// [`Error::Io`] if the directory can't be read.
+/// [`Error::Io`] if the directory, or a link in it, can't be read.
 pub fn scan(run_records_dir: &Path) -> Result<BTreeMap<Run, PathBuf>> {
     let failed = |source| Error::io("read the run records in", run_records_dir, source);
     let mut runs: BTreeMap<Run, PathBuf> = BTreeMap::new();
@@ -29,7 +29,7 @@ pub fn scan(run_records_dir: &Path) -> Result<BTreeMap<Run, PathBuf>> {
             );
             continue;
         };
-        if !is_directory(&entry) {
+        if !is_directory(&entry)? {
             continue;
         }
         match runs.entry(run) {
@@ -61,21 +61,30 @@ fn run_of(name: &OsStr) -> Option<Run> {
 
 /// Whether an entry is a directory or a link to one; asks the file system only
 /// about links.
-fn is_directory(entry: &DirEntry) -> bool {
+///
+/// # Errors
+/// The machine is at fault: to pass over a run then is to lose it.
+fn is_directory(entry: &DirEntry) -> Result<bool> {
     let path = entry.path();
     let is_directory = match entry.file_type() {
         Ok(kind) if kind.is_symlink() => fs::metadata(&path).map(|target| target.is_dir()),
         kind => kind.map(|kind| kind.is_dir()),
     };
     match is_directory {
-        Ok(true) => return true,
+        Ok(true) => return Ok(true),
         Ok(false) => log::debug!("{} is not a run record: not a directory", path.display()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             log::debug!("{} is not a run record: a dangling link", path.display());
         }
-        Err(error) => log::warn!("{} is passed over: {error}", path.display()),
+        Err(source) => {
+            let error = Error::io("look at", &path, source);
+            if error.kind() == ErrorKind::Unreachable {
+                return Err(error);
+            }
+            log::warn!("{} is passed over: {error}", path.display());
+        }
     }
-    false
+    Ok(false)
 }
 
 fn name_length(path: &Path) -> usize {

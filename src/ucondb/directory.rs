@@ -3,17 +3,18 @@
 //! `<root>/<folder>/<object>/replaced/<run>.<n>.blob`, `n` from 1.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, BufReader, ErrorKind as IoKind, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use rustix::fs::{Access, FlockOperation, access, flock};
+use rustix::fs::{Access, access};
 use tempfile::NamedTempFile;
 use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::faults::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use crate::faults::{self, Operation};
 use crate::run::Run;
 use crate::ucondb::{MAX_BLOB, Override, UconDb, Upload, Version};
 
@@ -118,7 +119,9 @@ impl DirectoryUconDb {
     fn create_directory(&self, directory: &Path) -> Result<()> {
         match DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
             Ok(()) => self.sync(directory.parent().unwrap_or(directory)),
-            Err(error) if error.kind() == IoKind::AlreadyExists && directory.is_dir() => Ok(()),
+            Err(error) if error.kind() == IoKind::AlreadyExists && faults::is_dir(directory) => {
+                Ok(())
+            }
             Err(error) => Err(self.failed("create", directory, error)),
         }
     }
@@ -132,11 +135,15 @@ impl DirectoryUconDb {
 
     /// The blob in a file that has no name yet which counts, durable but for
     /// its name.
-    fn write(&self, blob: &[u8]) -> Result<NamedTempFile> {
+    fn write(&self, blob: &[u8]) -> Result<NamedTempFile<File>> {
         let write = || {
-            let mut file = tempfile::Builder::new()
-                .prefix(".upload-")
-                .tempfile_in(&self.directory)?;
+            let mut file =
+                tempfile::Builder::new()
+                    .prefix(".upload-")
+                    .make_in(&self.directory, |path| {
+                        let mut options = OpenOptions::new();
+                        options.write(true).create_new(true).mode(0o600).open(path)
+                    })?;
             file.write_all(blob)?;
             file.as_file()
                 .set_permissions(Permissions::from_mode(FILE_MODE))?;
@@ -155,7 +162,12 @@ impl DirectoryUconDb {
             let kept = replaced.join(format!("{run}.{count}{SUFFIX}"));
             match fs::hard_link(&current, &kept) {
                 Ok(()) => return self.sync(&replaced),
-                Err(error) if error.kind() == IoKind::AlreadyExists => {}
+                Err(error) if error.kind() == IoKind::AlreadyExists => {
+                    // By an override that ended before it replaced anything.
+                    if self.is_same(&current, &kept)? {
+                        return self.sync(&replaced);
+                    }
+                }
                 Err(error) if error.kind() == IoKind::NotFound => return Ok(()),
                 Err(error) => return Err(self.failed("create", &kept, error)),
             }
@@ -163,12 +175,21 @@ impl DirectoryUconDb {
         Ok(())
     }
 
+    /// Whether two names are of one file.
+    fn is_same(&self, one: &Path, other: &Path) -> Result<bool> {
+        let identity = |path: &Path| match fs::metadata(path) {
+            Ok(found) => Ok((found.dev(), found.ino())),
+            Err(error) => Err(self.failed("look at", path, error)),
+        };
+        Ok(identity(one)? == identity(other)?)
+    }
+
     /// Holds off other overrides in this object until the file is closed, so
     /// that each keeps what it replaces.
     fn lock(&self) -> Result<File> {
         let lock = || {
             let directory = File::open(&self.directory)?;
-            flock(&directory, FlockOperation::LockExclusive)?;
+            directory.lock()?;
             Ok(directory)
         };
         lock().map_err(|error: io::Error| self.failed("lock", &self.directory, error))
@@ -186,7 +207,7 @@ impl UconDb for DirectoryUconDb {
         let existing = self
             .directory
             .ancestors()
-            .find(|directory| directory.exists())
+            .find(|directory| faults::exists(directory))
             .unwrap_or(&self.root);
         access(existing, Access::WRITE_OK | Access::EXEC_OK)
             .map_err(|error| self.failed("write into", existing, error.into()))?;
@@ -254,6 +275,8 @@ impl UconDb for DirectoryUconDb {
         }
         let path = self.path(run);
         let file = self.write(&blob)?;
+        faults::ask(Operation::Rename, &path)
+            .map_err(|error| self.failed("create", &path, error))?;
         let named = match existing {
             Override::No => file.persist_noclobber(&path),
             Override::Yes => {

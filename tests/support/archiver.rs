@@ -25,7 +25,16 @@ pub struct Test {
 impl Test {
     /// No records yet; FilesystemDB and a `file://` UconDB.
     pub fn new() -> Test {
-        let directory = tempfile::tempdir().unwrap();
+        Test::at(tempfile::tempdir().unwrap())
+    }
+
+    /// The same, in memory where there is a place for it: many executions wait
+    /// for the disk else.
+    pub fn in_memory() -> Test {
+        Test::at(tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap()))
+    }
+
+    fn at(directory: tempfile::TempDir) -> Test {
         let path = directory.path();
         fs::create_dir(path.join("run_records")).unwrap();
         fs::create_dir(path.join("schema")).unwrap();

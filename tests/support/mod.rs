@@ -4,6 +4,8 @@
 pub mod archiver;
 pub mod certificates;
 #[cfg(feature = "mongodb")]
+pub mod mongo_proxy;
+#[cfg(feature = "mongodb")]
 pub mod mongod;
 pub mod peer;
 pub mod smtp;

@@ -5,14 +5,13 @@
 //! documents. They are passed over here, in pieces, at the speed of memory, and
 //! no more is kept than a name and a number for each run.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use indexmap::IndexMap;
 use memchr::memchr;
 
 use crate::artdaqdb::index::{CONFIGURATIONS, OIDS, Oid};
+use crate::faults::fs::File;
 
 /// How much of the file is in memory at a time.
 const PIECE: usize = 1 << 20;
@@ -85,39 +84,30 @@ impl Catalogue {
     pub(super) fn documents(&self, configuration: &str) -> io::Result<Option<Vec<Oid>>> {
         let mut oids = Vec::new();
         for at in self.lists.get(configuration).into_iter().flatten() {
-            let mut at = *at;
-            // An oid in quotes with its comma and line end, or the list's end.
-            let mut line = [0; 28];
-            loop {
-                let length = read_at(&self.file, &mut line, at)?;
-                if line[..length].starts_with(b"]") || line[..length].starts_with(b"\n]") {
-                    break;
+            let mut file = &self.file;
+            file.seek(SeekFrom::Start(*at))?;
+            let mut is_whole = false;
+            for line in BufReader::new(file).split(b'\n') {
+                match line?.as_slice() {
+                    [b'"', oid @ .., b'"'] | [b'"', oid @ .., b'"', b','] => {
+                        let Some(oid) = str::from_utf8(oid).ok().and_then(Oid::parse) else {
+                            return Ok(None);
+                        };
+                        oids.push(oid);
+                    }
+                    [] => {}
+                    line => {
+                        is_whole = matches!(line, b"]" | b"],");
+                        break;
+                    }
                 }
-                let oid = str::from_utf8(&line[1..25]).ok().and_then(Oid::parse);
-                let (Some(oid), b'"', b'"') = (oid, line[0], line[25]) else {
-                    return Ok(None);
-                };
-                oids.push(oid);
-                at += if line[26] == b',' { 28 } else { 27 };
+            }
+            if !is_whole {
+                return Ok(None);
             }
         }
         Ok(Some(oids))
     }
-}
-
-/// Fills the buffer as far as the file goes, and gives how far.
-fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], at + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    buffer[filled..].fill(0);
-    Ok(filled)
 }
 
 /// Goes through an index line by line.
@@ -197,7 +187,6 @@ fn key(line: &[u8], opening: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::io::Write;
 
     use super::*;
     use crate::artdaqdb::index::{Entry, Index};
@@ -224,10 +213,9 @@ mod tests {
     }
 
     fn catalogue(text: &str) -> Option<Catalogue> {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(text.as_bytes()).unwrap();
-        io::Seek::rewind(&mut file).unwrap();
-        Catalogue::read(file).unwrap()
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        Catalogue::read(File::open(file.path()).unwrap()).unwrap()
     }
 
     fn assert_agree(index: &Index, catalogue: &Catalogue) {

@@ -1,7 +1,6 @@
 //! One collection of a FilesystemDB: a directory of documents and its index.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use crate::artdaqdb::index::{Entry, Index, Oid};
 use crate::artdaqdb::run_of;
 use crate::durable;
 use crate::error::{Error, ErrorKind, Result};
+use crate::faults::fs::{self, File, Metadata};
 use crate::run::Run;
 
 /// A collection with its index as last read or written, and the entries that
@@ -230,7 +230,9 @@ impl Collection {
         let on_disk = self.on_disk()?;
         self.index = match on_disk {
             Read::Missing => {
-                let count = match self.directory.is_dir() {
+                let exists = fs::exists(&self.directory)
+                    .map_err(|source| Error::io("look for", &self.directory, source))?;
+                let count = match exists {
                     true => rebuild::documents(&self.directory)?.len(),
                     false => 0,
                 };

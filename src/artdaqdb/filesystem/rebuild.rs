@@ -1,7 +1,6 @@
 //! The index against the documents beside it: what is missing on either side,
 //! and a new index made of the documents.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::artdaqdb::document;
@@ -9,6 +8,7 @@ use crate::artdaqdb::index::{Entry, Index, Oid};
 use crate::artdaqdb::run_of;
 use crate::durable;
 use crate::error::{Error, ErrorKind, Result};
+use crate::faults::fs;
 
 /// How many damaged documents an error names.
 const NAMED: usize = 10;
@@ -99,7 +99,8 @@ pub(super) fn rebuild(directory: &Path, suffix: &str) -> Result<Rebuilt> {
     index.extend(&entries);
 
     let path = directory.join("index.json");
-    let kept = if path.exists() {
+    let exists = fs::exists(&path).map_err(|source| Error::io("look for", &path, source))?;
+    let kept = if exists {
         let kept = directory.join(format!("index.json.{suffix}"));
         fs::copy(&path, &kept).map_err(|source| Error::io("copy", &path, source))?;
         Some(kept)

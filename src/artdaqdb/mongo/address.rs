@@ -1,7 +1,6 @@
 //! Where a MongoDB archive is: the URI, checked, with what the environment adds.
 
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::failure::failure;
 use crate::error::{Error, ErrorKind, Result};
+use crate::faults::fs::File;
 
 /// The client's certificate and key in one PEM file, as artdaq_database names it.
 const CLIENT_CERT: &str = "ARTDAQ_DATABASE_CLIENT_CERT";

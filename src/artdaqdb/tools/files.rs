@@ -2,7 +2,6 @@
 //! directories in which they lie.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -12,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::artdaqdb::Documents;
 use crate::error::{Error, Result};
+use crate::faults::fs;
 use crate::fhicl;
 use crate::run::{FclFile, SCHEMA_ENTITY};
 

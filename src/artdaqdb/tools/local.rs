@@ -1,6 +1,5 @@
 //! The tools on this machine.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -16,6 +15,7 @@ use super::{Job, Place, Tool, Turn, files, unreachable};
 use crate::artdaqdb::filesystem::LOCK_FILE;
 use crate::durable;
 use crate::error::{Error, Result};
+use crate::faults::fs::{File, OpenOptions, TryLockError};
 use crate::run::FclFile;
 
 /// The longest pause between two attempts at the archive's lock.

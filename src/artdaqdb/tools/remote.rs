@@ -6,7 +6,6 @@
 //! quoting, and no password is seen in a list of processes. Files go and come as
 //! tar archives, without touching a disk on this side on their way out.
 
-use std::fs;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,6 +18,7 @@ use super::view::{self, Indexes, View};
 use super::{Job, Place, Turn, files, last_words, unreachable};
 use crate::artdaqdb::filesystem::{FilesystemDb, LOCK_FILE};
 use crate::error::{Error, Result};
+use crate::faults::fs;
 use crate::run::FclFile;
 
 /// What runs on the other side.

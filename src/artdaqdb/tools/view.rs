@@ -1,7 +1,6 @@
 //! The database as the archiver reads it itself, to see what the tools did.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use crate::artdaqdb::filesystem::{FilesystemDb, SCHEME};
 use crate::artdaqdb::index::Index;
 use crate::artdaqdb::{NativeDb, RUN_HISTORY, SYSTEM_LAYOUT};
 use crate::error::{Error, Result};
+use crate::faults::fs;
 
 /// The collections that have an index in a FilesystemDB.
 pub(super) const COLLECTIONS: [&str; 2] = [RUN_HISTORY, SYSTEM_LAYOUT];

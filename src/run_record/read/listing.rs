@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirEntry};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::faults::fs::{self, DirEntry};
 use crate::run::{Run, SCHEMA_ENTITY};
 
 use super::super::Generated;

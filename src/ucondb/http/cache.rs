@@ -8,7 +8,6 @@
 //! hint does not know of costs an upload that the server refuses, no more.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +18,7 @@ use serde_json::value::RawValue;
 
 use super::listing::{Listing, Mark};
 use crate::durable;
+use crate::faults::fs;
 use crate::run::Run;
 use crate::run_set::RunSet;
 

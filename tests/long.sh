@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# The long form of the tests of reliability: the code of which CI runs a few
+# minutes' worth, with every case and more rounds. Needs what tests/run.sh
+# installs; run that first. Without arguments it runs all of them, else those
+# named:
+#
+#   tests/long.sh
+#   tests/long.sh every_operation every_request
+#
+# each                    takes, on 2 cores    does
+# every_operation         5 minutes            fails every file operation in every way
+# every_request           5 minutes            spoils every request to UconDB, once and from it on
+# every_message           7 minutes            breaks the connection to MongoDB at every message
+#
+# It ends with 0 if all of them passed, and says at the end which did not.
+
+set -euo pipefail
+
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+PATH=$PATH:${CARGO_HOME:-${HOME:-}/.cargo}/bin
+export RUN_RECORD_ARCHIVER_LONG=1 CI=${CI:-1}
+
+tests=(
+    every_operation
+    every_request
+    every_message
+)
+if (($# > 0)); then
+    tests=("$@")
+fi
+
+failed=()
+for name in "${tests[@]}"; do
+    printf '\n== %s\n' "$name"
+    # One test after the other: each keeps the machine busy.
+    cargo test --locked --features fault-injection --test "$name" -- \
+        --nocapture --test-threads 1 || failed+=("$name")
+done
+
+if ((${#failed[@]} > 0)); then
+    printf '\ntests/long.sh: failed: %s\n' "${failed[*]}" >&2
+    exit 1
+fi
+printf '\n== All is well\n'
