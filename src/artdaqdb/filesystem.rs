@@ -10,7 +10,7 @@
 //! of leaving documents that no index names.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -24,12 +24,14 @@ use super::{
 use crate::durable::{self, Unsynced};
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
+use crate::shutdown::Shutdown;
 use collection::Collection;
 
 pub use rebuild::{Comparison, Rebuilt};
 
 mod collection;
 mod rebuild;
+mod turn;
 
 /// The scheme of a FilesystemDB's URI.
 pub const SCHEME: &str = "filesystemdb://";
@@ -44,6 +46,7 @@ pub struct FilesystemDb {
     root: PathBuf,
     location: String,
     collections: Mutex<Collections>,
+    shutdown: Shutdown,
 }
 
 #[derive(Debug)]
@@ -87,7 +90,17 @@ impl FilesystemDb {
                 created: false,
             }),
             root,
+            shutdown: Shutdown::default(),
         })
+    }
+
+    /// Waits for other programs only briefly once the work is to end.
+    #[must_use]
+    pub fn heeding(self, shutdown: &Shutdown) -> FilesystemDb {
+        FilesystemDb {
+            shutdown: shutdown.clone(),
+            ..self
+        }
     }
 
     /// The directory of the archive.
@@ -146,15 +159,7 @@ impl FilesystemDb {
     /// Waits until no other process of ours writes to the archive.
     fn lock_archive(&self) -> Result<File> {
         let path = self.root.join(LOCK_FILE);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|source| Error::io("open", &path, source))?;
-        file.lock()
-            .map_err(|source| Error::io("lock", &path, source))?;
-        Ok(file)
+        turn::take(&path, &self.shutdown)
     }
 
     fn create(&self, collections: &mut Collections) -> Result<()> {
