@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::critical;
 use crate::durable;
 use crate::error::{Error, Result};
+use crate::exposure;
 use crate::history;
 use crate::lock::LockGuard;
 use crate::logging::rotate::Limits;
@@ -76,7 +77,7 @@ pub fn execute(command: &CommandLine) -> u8 {
     );
     log::info!("Config: {}", config.file.display());
     log::info!("{RULE}");
-    for warning in &config.warnings {
+    for warning in config.warnings.iter().chain(&exposure::warnings(&config)) {
         log::warn!("{warning}");
     }
     for note in &config.notes {

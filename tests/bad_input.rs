@@ -14,6 +14,7 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -241,35 +242,25 @@ fn mutated_records_fail_alone() {
     let bases = bases();
     let expected = Expected::new();
     let begun = Instant::now();
-    let (mut archived, mut failed) = (0, 0);
-    for batch in 0..records() / BATCH {
-        let mut rng = Rng::with_seed(seed() + batch);
-        let mut test = good(Test::new().set("app.batch_size", "0"));
-        let outside = outside(&test);
-        let mut ways = String::new();
-        for run in (2..).filter(|run| !GOOD.contains(run)).take(BATCH as usize) {
-            test = add(test, &mut rng, &bases, run);
-            let record = test.records().join(run.to_string());
-            ways += &format!("\n{run}:");
-            for _ in 0..rng.usize(1..=3) {
-                ways += &format!(" {}", mutations::mutate(&mut rng, &record, &outside));
-            }
-            if rng.u8(..20) == 0 {
-                ways += &mutations::displace(&mut rng, &record, &outside);
-            }
+    let next = AtomicU64::new(0);
+    let (archived, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        // One writes records while the other's are archived.
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let batch = next.fetch_add(1, Ordering::SeqCst);
+                    if batch >= records() / BATCH {
+                        return;
+                    }
+                    let (good, bad) = one_batch(batch, &bases, &expected);
+                    archived.fetch_add(good, Ordering::SeqCst);
+                    failed.fetch_add(bad, Ordering::SeqCst);
+                }
+            });
         }
-        let what = format!("seed {}, batch {batch}{ways}", seed());
-        let before = surroundings(&test);
-        let ended = run(&test, &[], &what);
-        assert_in_order(&test, &ended, &what);
-        expected.assert_archived(&test, &what);
-        assert!(
-            surroundings(&test) == before,
-            "{what}: something was changed"
-        );
-        archived += test.imported().len() as u64 - GOOD.len() as u64;
-        failed += test.failures("import_failures.log").len();
-    }
+    });
+    let (archived, failed) = (archived.into_inner(), failed.into_inner());
     println!(
         "{} mutated records in {:?}: {archived} archived, {failed} failed",
         records(),
@@ -277,6 +268,38 @@ fn mutated_records_fail_alone() {
     );
     // The generator does what it is for: some of each.
     assert!(archived > 100 && failed > 100);
+}
+
+/// Archives a batch; how many of its mutated records were archived, and failed.
+fn one_batch(batch: u64, bases: &[PathBuf], expected: &Expected) -> (usize, usize) {
+    let mut rng = Rng::with_seed(seed() + batch);
+    let mut test = good(Test::new().set("app.batch_size", "0"));
+    let outside = outside(&test);
+    let mut ways = String::new();
+    for run in (2..).filter(|run| !GOOD.contains(run)).take(BATCH as usize) {
+        test = add(test, &mut rng, bases, run);
+        let record = test.records().join(run.to_string());
+        ways += &format!("\n{run}:");
+        for _ in 0..rng.usize(1..=3) {
+            ways += &format!(" {}", mutations::mutate(&mut rng, &record, &outside));
+        }
+        if rng.u8(..20) == 0 {
+            ways += &mutations::displace(&mut rng, &record, &outside);
+        }
+    }
+    let what = format!("seed {}, batch {batch}{ways}", seed());
+    let before = surroundings(&test);
+    let ended = run(&test, &[], &what);
+    assert_in_order(&test, &ended, &what);
+    expected.assert_archived(&test, &what);
+    assert!(
+        surroundings(&test) == before,
+        "{what}: something was changed"
+    );
+    (
+        test.imported().len() - GOOD.len(),
+        test.failures("import_failures.log").len(),
+    )
 }
 
 #[test]
