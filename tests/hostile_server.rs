@@ -69,18 +69,18 @@ const MB: u64 = 1_000_000;
 
 /// A server that answers with gigabytes where UconDB answers with this.
 #[track_caller]
-fn endless(method: &'static str, within: &'static str, begin: &str, most: u64) {
+fn endless(what: &str, fault: fn() -> Fault, begin: &str, most: u64) {
     for length in ["", "Content-Length: 9000000000000\r\n"] {
         let server = UconDbServer::start(Options::default());
         server.put(OBJECT, Some("1000"), b"for the challenge");
         let test = at(&server);
         let bytes = format!("HTTP/1.1 200 OK\r\n{length}Connection: close\r\n\r\n{begin}");
         let answer = Action::Endless(bytes.into_bytes());
-        server.fault(Fault::on(method, within).always().then(answer));
+        server.fault(fault().always().then(answer));
         let begun = Instant::now();
         let (said, code, peak) = measured(&test, &["--migrate-only"]);
         println!(
-            "{method} {within}: {:.1} s, {} MB at most",
+            "{what}: {:.1} s, {} MB at most",
             begun.elapsed().as_secs_f64(),
             peak / MB
         );
@@ -97,19 +97,27 @@ fn endless(method: &'static str, within: &'static str, begin: &str, most: u64) {
 
 #[test]
 fn gigabytes_in_place_of_a_listing() {
-    endless("GET", "/versions", "x", 100 * MB);
-    // It could be one: a gigabyte is what the longest may have.
-    endless("GET", "/versions", "[ ", 1_200 * MB);
+    // A gigabyte is what the longest listing may have.
+    let fault = || Fault::on("GET", "/versions");
+    endless("listing", fault, "[ ", 1_200 * MB);
 }
 
 #[test]
 fn gigabytes_in_place_of_a_blob() {
-    endless("GET", "/data/", "Start of Record\n", 400 * MB);
+    let fault = || Fault::on("GET", "/data/").without("meta_only");
+    endless("blob", fault, "Start of Record\n", 400 * MB);
+}
+
+#[test]
+fn gigabytes_in_place_of_a_version() {
+    let fault = || Fault::on("GET", "meta_only");
+    endless("version", fault, "{ ", 100 * MB);
 }
 
 #[test]
 fn gigabytes_in_place_of_an_answer_to_an_upload() {
-    endless("POST", "/data/", "{ ", 100 * MB);
+    let fault = || Fault::on("POST", "/data/");
+    endless("answer to an upload", fault, "{ ", 100 * MB);
 }
 
 /// Answers like those of a web server that is in UconDB's place.

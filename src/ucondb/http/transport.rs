@@ -79,6 +79,8 @@ pub(super) struct Answer {
     /// connection closed without notice, too many bytes. `None` where the
     /// connection just closed, which says nothing about the body either.
     pub(super) cut: Option<String>,
+    /// Whether it was longer than was of use: another attempt would meet that again.
+    pub(super) too_long: bool,
 }
 
 /// Why there is no answer.
@@ -213,6 +215,7 @@ impl Transport {
             headers: std::mem::take(response.headers_mut()),
             body: Vec::new(),
             cut: None,
+            too_long: false,
         };
         // One allocation for a blob; what a server claims is not believed
         // beyond the limit.
@@ -239,6 +242,7 @@ impl Transport {
                 Ok(Ok(Some(chunk))) => {
                     if received + chunk.len() as u64 > limit {
                         answer.cut = Some(format!("it is longer than {limit} bytes"));
+                        answer.too_long = true;
                         return Ok(answer);
                     }
                     answer.body.extend_from_slice(&chunk);
