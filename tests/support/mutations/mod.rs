@@ -17,16 +17,23 @@ const HUGE: u64 = 300 * 1024 * 1024;
 /// A line that looks like one of the archiver's own log.
 pub const FORGED: &str = "2026-01-01 00:00:00,000 - run_record_archiver.importer - INFO - ✓ Run 999999 imported successfully";
 
+/// A way to change a run record; the second directory is `outside`.
+type Way = fn(&mut Rng, &Path, &Path);
+
 /// Changes a run record in one way that `rng` picks; says which. `outside` is a
 /// directory beside the run records, with files that links lead to.
 pub fn mutate(rng: &mut Rng, record: &Path, outside: &Path) -> String {
-    const WAYS: [(&str, fn(&mut Rng, &Path, &Path)); 22] = [
-        ("flipped", |rng, record, _| on_file(rng, record, flip)),
-        ("flipped", |rng, record, _| on_file(rng, record, flip)),
+    const WAYS: [(&str, Way); 22] = [
+        ("flipped", |rng, record, _| {
+            on_file(rng, record, |rng, bytes| flip(rng, bytes))
+        }),
+        ("flipped", |rng, record, _| {
+            on_file(rng, record, |rng, bytes| flip(rng, bytes))
+        }),
         ("cut", |rng, record, _| on_file(rng, record, cut)),
         ("cut", |rng, record, _| on_file(rng, record, cut)),
         ("pieces swapped", |rng, record, _| {
-            on_file(rng, record, swap);
+            on_file(rng, record, |rng, bytes| swap(rng, bytes));
         }),
         ("files swapped", |rng, record, _| swap_files(rng, record)),
         ("garbage inside", |rng, record, _| {
@@ -129,7 +136,7 @@ fn on_file(rng: &mut Rng, record: &Path, change: fn(&mut Rng, &mut Vec<u8>)) {
     fs::write(&file, bytes).unwrap();
 }
 
-fn flip(rng: &mut Rng, bytes: &mut Vec<u8>) {
+fn flip(rng: &mut Rng, bytes: &mut [u8]) {
     for _ in 0..rng.usize(1..20) {
         let count = bytes.len();
         if count > 0 {
@@ -142,7 +149,7 @@ fn cut(rng: &mut Rng, bytes: &mut Vec<u8>) {
     bytes.truncate(rng.usize(..=bytes.len()));
 }
 
-fn swap(rng: &mut Rng, bytes: &mut Vec<u8>) {
+fn swap(rng: &mut Rng, bytes: &mut [u8]) {
     let at = rng.usize(..=bytes.len());
     bytes.rotate_left(at);
 }
