@@ -230,6 +230,8 @@ mod tests {
             "",
             "{",
             "[]",
+            "{}",
+            r#"{"lasv_attempted_run": 12}"#,
             "12",
             r#"{"last_contiguous_run": "12"}"#,
             r#"{"last_attempted_run": -1}"#,

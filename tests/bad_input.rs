@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -345,6 +346,27 @@ fn a_file_that_gives_an_input_output_error_fails_its_run_alone() {
         assert_eq!(test.imported(), [1, 3]);
         assert_eq!(test.failures("import_failures.log"), [2]);
         test.run(&["--incremental"]).exits(0);
+    }
+}
+
+/// What can't be told apart in the archive is not told apart by chance.
+#[test]
+fn two_files_that_would_be_one_entity_fail_their_run_alone() {
+    for (one, other) in [
+        (&b"a\nb.fcl"[..], &b"a_b.fcl"[..]),
+        (b"caf\xe9.fcl", "caf\u{e9}.fcl".as_bytes()),
+    ] {
+        let test = Test::new().records_in([1, 2, 3]);
+        for name in [one, other] {
+            let name = std::ffi::OsStr::from_bytes(name);
+            fs::write(test.records().join("2").join(name), "a: 1\n").unwrap();
+        }
+        test.run(&[])
+            .exits(1)
+            .says("Run 2 failed")
+            .says("rename one of them");
+        assert_eq!(test.migrated(), [1, 3]);
+        assert_eq!(test.failures("import_failures.log"), [2]);
     }
 }
 
