@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::critical;
 use crate::durable;
 use crate::error::{Error, Result};
+use crate::exposure;
 use crate::history;
 use crate::lock::LockGuard;
 use crate::logging::rotate::Limits;
@@ -76,7 +77,7 @@ pub fn execute(command: &CommandLine) -> u8 {
     );
     log::info!("Config: {}", config.file.display());
     log::info!("{RULE}");
-    for warning in &config.warnings {
+    for warning in config.warnings.iter().chain(&exposure::warnings(&config)) {
         log::warn!("{warning}");
     }
     for note in &config.notes {
@@ -117,17 +118,17 @@ pub fn execute(command: &CommandLine) -> u8 {
             (Summary::of_aborted(reason.into()), UNEXPECTED)
         }
     };
-    let interrupted = shutdown.reason().filter(|_| code != UNEXPECTED);
-    let code = match interrupted {
-        Some(_) => shutdown::EXIT_INTERRUPTED,
-        None => code,
+    let code = match shutdown.requested() && code != UNEXPECTED {
+        true => shutdown::EXIT_INTERRUPTED,
+        false => code,
     };
     entry.exit_code = code;
     aftermath::keep(command, &config, &entry);
     aftermath::tell(command, &config, &shutdown, lock, &summary, code);
-    if let Some(reason) = interrupted {
+    // Also one that came while somebody was told.
+    if let Some(reason) = shutdown.reason().filter(|_| code != UNEXPECTED) {
         shutdown::completed(&reason);
-        return code;
+        return shutdown::EXIT_INTERRUPTED;
     }
     log::info!("{RULE}");
     match code {

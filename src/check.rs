@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use crate::artdaqdb::ArtdaqDb;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::exposure;
 use crate::ucondb::UconDb;
 
 mod databases;
@@ -31,6 +32,9 @@ pub fn run(
         Ok(config) => {
             configuration(&config, &mut sheet);
             files::work_directory(&config.app, &mut sheet);
+            for warning in exposure::warnings(&config) {
+                sheet.doubt(format!("Rights: {warning}"));
+            }
             files::memory(&config.app, &mut sheet);
             files::run_records(&config.source_files.run_records_dir, &mut sheet);
             files::schema(&config.artdaq_db.fcl_conf_dir, &mut sheet);

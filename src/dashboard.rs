@@ -152,10 +152,21 @@ fn active(lock_file: &Path) -> Result<String, Error> {
     };
     Ok(match observe(lock_file)? {
         Seen::Free => "no execution is under way".to_owned(),
-        Seen::Held { pid, since: time } => match pid {
-            Some(pid) => format!("running, process {pid}{}", since(time)),
-            None => format!("running{}", since(time)),
-        },
+        Seen::Held {
+            pid,
+            host,
+            since: time,
+        } => {
+            let process = pid.map_or_else(String::new, |pid| format!(", process {pid}"));
+            let host = host.map_or_else(String::new, |host| format!(" on host {host}"));
+            format!("running{process}{}{host}", since(time))
+        }
+        Seen::Elsewhere(holder) => format!(
+            "process {} on host {} took the lock at {}; this host can't see whether it lives",
+            holder.pid,
+            holder.host,
+            holder.since()
+        ),
         Seen::Stale { pid: Some(pid), .. } => format!(
             "no execution is under way; process {pid} left its lock file, which the next one \
              takes over"

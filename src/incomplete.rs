@@ -59,8 +59,8 @@ impl IncompleteRuns {
     /// # Errors
     /// The file can't be read, or is not what this program writes.
     pub fn load(path: &Path, patience: Duration) -> Result<IncompleteRuns> {
-        let runs: BTreeMap<u64, Entry> = match fs::read_to_string(path) {
-            Ok(text) => serde_json::from_str(&text).map_err(|error| Error::State {
+        let runs: BTreeMap<u64, Entry> = match fs::read(path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| Error::State {
                 path: path.to_path_buf(),
                 problem: format!(
                     "the list of runs without a stop time can't be read ({error}). It was left as \

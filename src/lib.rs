@@ -17,6 +17,7 @@ pub mod deadline;
 pub mod disk;
 pub mod durable;
 pub mod error;
+pub mod exposure;
 pub mod extract;
 pub mod faults;
 pub mod fhicl;

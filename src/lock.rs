@@ -3,6 +3,13 @@
 //! The flock counts, not the file: the system drops it with the process, so a
 //! file that a dead process left behind is taken over without a word. The file
 //! is removed at the end; whoever removes it earlier asks for the end.
+//!
+//! A file system that hosts share without passing their locks on (NFS mounted
+//! with `nolock`), and a host that died, look the same from here: the flock is
+//! free, and the file beside the lock names another host. The lock is taken over
+//! then, with a warning: to refuse would end the archiving for ever when a host
+//! dies. The lock file is made anew for it, so that a process that does live on
+//! over there finds its own gone, and ends in good order.
 
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -17,7 +24,9 @@ use crate::error::{Error, Result};
 use crate::faults;
 use crate::faults::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use crate::shutdown::Shutdown;
+use holder::Holder;
 
+pub mod holder;
 pub mod observe;
 
 /// How often the monitor looks whether the file is still there.
@@ -31,6 +40,7 @@ const ATTEMPTS: u32 = 20;
 pub struct LockGuard {
     path: PathBuf,
     file: File,
+    holder: Holder,
     monitor: Option<Monitor>,
 }
 
@@ -64,7 +74,7 @@ impl LockGuard {
                 Err(TryLockError::WouldBlock) => {
                     return Err(Error::Locked {
                         path: path.to_path_buf(),
-                        holder: holder(&mut file),
+                        holder: describe(&mut file, path),
                     });
                 }
                 Err(TryLockError::Error(error)) => return Err(Error::io("lock", path, error)),
@@ -73,12 +83,23 @@ impl LockGuard {
             if !is_at(&file, path).map_err(|error| Error::io("check", path, error))? {
                 continue;
             }
-            file.set_len(0)
-                .and_then(|()| writeln!(file, "{}", std::process::id()))
-                .map_err(|error| Error::io("write", path, error))?;
+            if take_from_elsewhere(&mut file, path)? {
+                continue;
+            }
+            let write = |error| Error::io("write", path, error);
+            // Whoever finds the PID finds the holder's file written, too.
+            file.set_len(0).map_err(write)?;
+            let holder = Holder::this_process();
+            if let Err(error) = holder.write(path) {
+                log::warn!("Others can't see on which host this execution works: {error}");
+            }
+            io::Seek::rewind(&mut file)
+                .and_then(|()| writeln!(file, "{}", holder.pid))
+                .map_err(write)?;
             return Ok(LockGuard {
                 path: path.to_path_buf(),
                 file,
+                holder,
                 monitor: None,
             });
         }
@@ -123,6 +144,7 @@ impl Drop for LockGuard {
             // A monitor that panicked has nothing more to say.
             let _ = thread.join();
         }
+        self.holder.remove(&self.path);
         // Removed while it is locked, so that nobody else's file can go.
         if is_at(&self.file, &self.path).unwrap_or(false)
             && let Err(error) = fs::remove_file(&self.path)
@@ -177,9 +199,64 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Who holds the lock on the file, since when, and what to do.
-fn holder(file: &mut File) -> String {
-    let Some(pid) = pid(file) else {
+/// Whether the file that was just locked names a process of another host; it is
+/// removed then, to be made anew.
+fn take_from_elsewhere(file: &mut File, path: &Path) -> Result<bool> {
+    let holder = match Holder::read(path) {
+        Ok(holder) => holder,
+        Err(error) => {
+            log::warn!("Who held the lock before can't be told: {error}");
+            None
+        }
+    };
+    let Some(holder) = holder.filter(Holder::is_elsewhere) else {
+        return Ok(false);
+    };
+    // A lock file that somebody removed by hand leaves the other one behind.
+    let text = read_start(file).map_err(|error| Error::io("read", path, error))?;
+    if text.trim().parse() != Ok(holder.pid) {
+        return Ok(false);
+    }
+    let Holder { host, pid, .. } = &holder;
+    log::warn!(
+        "The lock file {} names process {pid} on host {host}, since {}, and this host ({}) can't \
+         see whether it lives: the lock is taken over. If {host} died, or that process did, all is \
+         well. If not, it ends after its runs under way, as its lock file is gone: look at it with \
+         `ps -fp {pid}` on {host}, and let executions of one work directory start on one host only, \
+         or mount the directory with locking (NFS without nolock and local_lock)",
+        path.display(),
+        holder.since(),
+        holder::this_host(),
+    );
+    fs::remove_file(path).map_err(|error| Error::io("remove", path, error))?;
+    fs::remove_file(holder::path(path))
+        .map_err(|error| Error::io("remove", holder::path(path), error))?;
+    Ok(true)
+}
+
+/// Who holds the lock on the file, where, since when, and what to do.
+fn describe(file: &mut File, path: &Path) -> String {
+    let pid = pid(file);
+    let known = Holder::read(path)
+        .ok()
+        .flatten()
+        .filter(|holder| pid.is_none_or(|pid| pid.as_raw_nonzero().get() == holder.pid));
+    if let Some(holder) = &known {
+        let Holder { host, pid, .. } = holder;
+        let since = holder.since();
+        return match holder.is_elsewhere() {
+            true => format!(
+                "process {pid} on host {host} holds the lock since {since}, and this is host {}; \
+                 wait for its end, or log in to {host} and stop it there",
+                holder::this_host()
+            ),
+            false => format!(
+                "process {pid} holds the lock since {since} on this host ({host}); wait for its \
+                 end, or stop it with `kill -SIGINT {pid}`"
+            ),
+        };
+    }
+    let Some(pid) = pid else {
         return "it does not say which process it is; wait for its end, or look for it with \
                 `ps aux | grep run_record_archiver`"
             .into();
@@ -195,25 +272,23 @@ fn holder(file: &mut File) -> String {
                 .to_string()
         })
         .unwrap_or_default();
-    let elsewhere = match rustix::process::test_kill_process(pid) {
-        Err(rustix::io::Errno::SRCH) => {
-            " (not on this machine: on another host or in a container that shares the directory)"
-        }
-        _ => "",
-    };
-    let pid = pid.as_raw_nonzero();
-    format!(
-        "process {pid} holds the lock{since}{elsewhere}; wait for its end, or stop it with \
-         `kill -SIGINT {pid}`"
-    )
+    let raw = pid.as_raw_nonzero();
+    match rustix::process::test_kill_process(pid) {
+        Err(rustix::io::Errno::SRCH) => format!(
+            "process {raw} holds the lock{since}, and is not on this machine: it is on another host \
+             or in a container that shares the directory; wait for its end, or stop it there"
+        ),
+        _ => format!(
+            "process {raw} holds the lock{since}; wait for its end, or stop it with \
+             `kill -SIGINT {raw}`"
+        ),
+    }
 }
 
 /// The PID in the file. Its owner may be just about to write it.
 fn pid(file: &mut File) -> Option<rustix::process::Pid> {
     for _ in 0..10 {
-        let mut text = String::new();
-        io::Seek::rewind(file).ok()?;
-        file.read_to_string(&mut text).ok()?;
+        let text = read_start(file).ok()?;
         if text.ends_with('\n') {
             let number = text.trim().parse().ok().filter(|number| *number > 0)?;
             return rustix::process::Pid::from_raw(number);
@@ -221,4 +296,12 @@ fn pid(file: &mut File) -> Option<rustix::process::Pid> {
         thread::sleep(Duration::from_millis(20));
     }
     None
+}
+
+/// The start of the lock file, which is all of it if it is one of ours.
+fn read_start(file: &mut File) -> io::Result<String> {
+    io::Seek::rewind(file)?;
+    let mut bytes = Vec::new();
+    file.take(64).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -34,8 +34,9 @@ impl RunList {
     /// # Errors
     /// A file that can't be read, or a line that is not a run number.
     pub fn read(&self) -> Result<BTreeSet<Run>> {
-        let text = match fs::read_to_string(&self.path) {
-            Ok(text) => text,
+        // What is not UTF-8 is no run number either.
+        let text = match fs::read(&self.path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
             Err(source) => return Err(Error::io("read", &self.path, source)),
         };

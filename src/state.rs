@@ -90,7 +90,7 @@ impl StateStore {
     /// A file that can't be read or is not what this program or the old one
     /// writes. It is never taken for an empty one, and never changed.
     pub fn read(&self, way_out: &str) -> Result<State> {
-        let Some(text) = read_if_exists(&self.state_file)? else {
+        let Some(bytes) = read_if_exists(&self.state_file)? else {
             log::debug!(
                 "Reading state file: {} (does not exist yet)",
                 self.state_file.display()
@@ -101,8 +101,14 @@ impl StateStore {
             path: self.state_file.clone(),
             problem: format!("the state file {problem}. It was left as it is. {way_out}"),
         };
-        let mut other: Map<String, Value> = serde_json::from_str(&text)
+        let mut other: Map<String, Value> = serde_json::from_slice(&bytes)
             .map_err(|error| broken(format!("is not the JSON object it should be ({error})")))?;
+        if ![CONTIGUOUS, ATTEMPTED]
+            .iter()
+            .any(|key| other.contains_key(*key))
+        {
+            return Err(broken(format!("has neither {CONTIGUOUS} nor {ATTEMPTED}")));
+        }
         let mut run = |key: &str| match other.remove(key) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => match value.as_u64() {
@@ -173,9 +179,9 @@ fn json(state: &State) -> String {
     text
 }
 
-fn read_if_exists(path: &Path) -> Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::io("read", path, source)),
     }
@@ -224,6 +230,8 @@ mod tests {
             "",
             "{",
             "[]",
+            "{}",
+            r#"{"lasv_attempted_run": 12}"#,
             "12",
             r#"{"last_contiguous_run": "12"}"#,
             r#"{"last_attempted_run": -1}"#,

@@ -127,8 +127,8 @@ pub fn verify(
 /// # Errors
 /// The file can't be read, or holds no run number.
 pub fn read_progress(path: &Path) -> Result<Option<Run>> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+    let text = match fs::read(path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(Error::io("read", path, source)),
     };

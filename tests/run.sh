@@ -85,6 +85,20 @@ step 'cargo test'
 # One build for all tests; those that make operations fail need the feature.
 cargo test --locked --features fault-injection --no-fail-fast
 
+# Licences, sources and bans are checked by tests/dependencies.rs in any case.
+step 'cargo deny, cargo audit'
+if cargo deny --version >/dev/null 2>&1; then
+    cargo deny --offline --locked check bans licenses sources
+else
+    printf 'cargo-deny is not installed: left to tests/dependencies.rs\n'
+fi
+advisories=${ADVISORY_DB:-${CARGO_HOME:-${HOME:-}/.cargo}/advisory-db}
+if [[ -d $advisories ]] && cargo audit --version >/dev/null 2>&1; then
+    cargo audit --no-fetch --stale --db "$advisories" --deny warnings
+else
+    printf 'cargo-audit or its advisories (%s) are not here: known advisories are not checked\n' "$advisories"
+fi
+
 step 'The example, twice'
 scratch=$(mktemp -d)
 trap 'rm -rf -- "$scratch"' EXIT

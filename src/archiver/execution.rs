@@ -66,7 +66,7 @@ impl<'a> Execution<'a> {
             config,
             shutdown,
             generate: parts::generated(config)?,
-            artdaqdb: parts::open_artdaqdb(config)?,
+            artdaqdb: parts::open_artdaqdb(config, shutdown)?,
             incomplete: parts::incomplete_runs(config)?,
         })
     }

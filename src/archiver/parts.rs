@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::artdaqdb::filesystem::{self, FilesystemDb};
 use crate::artdaqdb::{self, ArtdaqDb, tools};
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -17,18 +18,30 @@ use crate::ucondb::{self, UconDb};
 const INCOMPLETE_RUNS: &str = "incomplete_runs.json";
 
 /// The artdaqDB of the configuration, through the real tools if it says so.
-pub(super) fn open_artdaqdb(config: &Config) -> Result<Box<dyn ArtdaqDb>> {
-    artdaqdb::open(&config.artdaq_db.database_uri, tools(config))
+pub(super) fn open_artdaqdb(config: &Config, shutdown: &Shutdown) -> Result<Box<dyn ArtdaqDb>> {
+    let uri = &config.artdaq_db.database_uri;
+    match tools(config, shutdown) {
+        None if uri.starts_with(filesystem::SCHEME) => {
+            Ok(Box::new(FilesystemDb::new(uri)?.heeding(shutdown)))
+        }
+        tools => artdaqdb::open(uri, tools),
+    }
+}
+
+/// The same for a mode that only looks.
+pub(super) fn look_at_artdaqdb(config: &Config) -> Result<Box<dyn ArtdaqDb>> {
+    open_artdaqdb(config, &Shutdown::default())
 }
 
 /// How the real tools are used, if they are.
-fn tools(config: &Config) -> Option<tools::Settings> {
+fn tools(config: &Config, shutdown: &Shutdown) -> Option<tools::Settings> {
     let artdaq = &config.artdaq_db;
     artdaq.use_tools.then(|| tools::Settings {
         tools_dir: artdaq.tools_dir.clone(),
         remote_host: artdaq.remote_host.clone(),
         ssh_options: artdaq.ssh_options.clone(),
         limit: artdaq.tools_timeout_seconds,
+        shutdown: shutdown.clone(),
     })
 }
 

@@ -24,7 +24,7 @@ pub(super) fn status(command: &CommandLine, config: &Config, compare: bool) -> R
     let status = Status::gather(Inputs {
         run_records_dir: &config.source_files.run_records_dir,
         database_uri: without_credentials(&config.artdaq_db.database_uri),
-        artdaqdb: parts::open_artdaqdb(config),
+        artdaqdb: parts::look_at_artdaqdb(config),
         server_url: without_credentials(&ucon.server_url),
         folder_object: format!("{}/{}", ucon.folder_name, ucon.object_name),
         ucondb: parts::look_at_ucondb(config, &ucon.folder_name),
@@ -59,7 +59,7 @@ pub(super) fn check(file: &Path) -> Result<bool> {
     let config = Config::load(file);
     check::run(
         config,
-        parts::open_artdaqdb,
+        parts::look_at_artdaqdb,
         parts::look_at_ucondb,
         &mut stdout,
     )

@@ -23,8 +23,9 @@ use super::{
 use crate::durable::{self, Unsynced};
 use crate::error::{Error, ErrorKind, Result};
 use crate::faults;
-use crate::faults::fs::{self, File, OpenOptions};
+use crate::faults::fs::{self, File};
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
+use crate::shutdown::Shutdown;
 use collection::Collection;
 
 pub use rebuild::{Comparison, Rebuilt};
@@ -32,6 +33,7 @@ pub use rebuild::{Comparison, Rebuilt};
 mod catalogue;
 mod collection;
 mod rebuild;
+mod turn;
 
 /// The scheme of a FilesystemDB's URI.
 pub const SCHEME: &str = "filesystemdb://";
@@ -48,6 +50,7 @@ pub struct FilesystemDb {
     collections: Mutex<Collections>,
     /// Held by whoever publishes, from the documents to the last index.
     publishing: Mutex<()>,
+    shutdown: Shutdown,
 }
 
 #[derive(Debug)]
@@ -92,7 +95,17 @@ impl FilesystemDb {
             }),
             publishing: Mutex::default(),
             root,
+            shutdown: Shutdown::default(),
         })
+    }
+
+    /// Waits for other programs only briefly once the work is to end.
+    #[must_use]
+    pub fn heeding(self, shutdown: &Shutdown) -> FilesystemDb {
+        FilesystemDb {
+            shutdown: shutdown.clone(),
+            ..self
+        }
     }
 
     /// The directory of the archive.
@@ -151,15 +164,7 @@ impl FilesystemDb {
     /// Waits until no other process of ours writes to the archive.
     fn lock_archive(&self) -> Result<File> {
         let path = self.root.join(LOCK_FILE);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|source| Error::io("open", &path, source))?;
-        file.lock()
-            .map_err(|source| Error::io("lock", &path, source))?;
-        Ok(file)
+        turn::take(&path, &self.shutdown)
     }
 
     fn create(&self, collections: &mut Collections) -> Result<()> {

@@ -26,6 +26,7 @@ use super::filesystem::FilesystemDb;
 use super::{ArtdaqDb, Configuration, Documents, NativeDb, Presence};
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
+use crate::shutdown::Shutdown;
 use process::{Ended, Exit};
 use view::{Indexes, View};
 
@@ -40,6 +41,8 @@ pub struct Settings {
     pub ssh_options: Vec<String>,
     /// How long one tool may work; at least a second.
     pub limit: Duration,
+    /// Whether the work is to end: no run is begun then that waited for its turn.
+    pub shutdown: Shutdown,
 }
 
 /// An artdaqDB behind the real tools.
@@ -50,6 +53,7 @@ pub struct ToolsDb {
     /// The database, where it is a server that is reached from here.
     server: Option<Arc<dyn NativeDb>>,
     limit: Duration,
+    shutdown: Shutdown,
     /// Held while a tool works on a FilesystemDB.
     one_at_a_time: Mutex<()>,
     /// Runs inserted but not published: their names and schemas.
@@ -137,6 +141,7 @@ impl ToolsDb {
             remote_host,
             ssh_options: options,
             limit,
+            shutdown,
         } = settings;
         let mut location = match &server {
             Some(server) => server.location().to_owned(),
@@ -170,6 +175,7 @@ impl ToolsDb {
             place,
             server,
             limit,
+            shutdown,
             one_at_a_time: Mutex::default(),
             pending: Mutex::default(),
         }
@@ -379,6 +385,7 @@ impl ArtdaqDb for ToolsDb {
     fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()> {
         self.check(run, files)?;
         let (_alone, turn) = self.turn(true)?;
+        self.shutdown.check()?;
         let view = self.look()?;
         let documents = view.ask(|db| db.documents(run))?;
         if let Some(documents) = &documents
@@ -444,6 +451,7 @@ impl ArtdaqDb for ToolsDb {
 
     fn read(&self, run: Run) -> Result<Configuration> {
         let (_alone, turn) = self.turn(false)?;
+        self.shutdown.check()?;
         let view = self.look()?;
         let documents = view.ask(|db| db.documents(run))?.unwrap_or_default();
         let name = documents.name();

@@ -120,8 +120,9 @@ pub(super) fn lock(lock_file: &Path, sheet: &mut Sheet<'_>) {
     };
     match seen {
         Seen::Free => sheet.good("Lock: free, no execution is under way"),
-        Seen::Held { pid, since } => {
+        Seen::Held { pid, host, since } => {
             let who = pid.map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
+            let who = host.map_or_else(|| who.clone(), |host| format!("{who} on host {host}"));
             let since = since.map_or_else(String::new, |since| {
                 let long = Timestamp::now().duration_since(since) > LONG;
                 let shown = since.to_zoned_datetime(TimeZone::system());
@@ -137,6 +138,14 @@ pub(super) fn lock(lock_file: &Path, sheet: &mut Sheet<'_>) {
                 "Lock: {who} holds {path}{since}: an execution is under way"
             ));
         }
+        Seen::Elsewhere(holder) => sheet.doubt(format!(
+            "Lock: process {pid} on host {host} took {path} at {since}, and this host can't see \
+             whether it lives: look at it with `ps -fp {pid}` on {host}. The next execution here \
+             takes the lock over unless it is held",
+            pid = holder.pid,
+            host = holder.host,
+            since = holder.since()
+        )),
         Seen::Stale { pid: Some(pid), .. } => sheet.doubt(format!(
             "Lock: {path} is stale: process {pid} left it and holds it no more; the next execution \
              takes it over"

@@ -7,14 +7,16 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
+use super::holder::Holder;
+use super::read_start;
 use crate::error::{Error, Result};
-use crate::faults::fs;
+use crate::faults::fs::{self, File};
 
 /// The system's list of locks.
 const LOCKS: &str = "/proc/locks";
 
 /// What a lock file tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
     /// There is none: no execution is under way.
     Free,
@@ -22,9 +24,14 @@ pub enum Seen {
     Held {
         /// Its process, if the file says so.
         pid: Option<i32>,
+        /// Its host, if the file beside the lock says so.
+        host: Option<String>,
         /// When it took the lock.
         since: Option<Timestamp>,
     },
+    /// The file beside the lock names another host. This machine does not see the
+    /// locks of others, nor whether their processes live.
+    Elsewhere(Holder),
     /// A file that a dead process left; the next execution takes it over.
     Stale {
         /// The process that left it.
@@ -50,25 +57,31 @@ pub fn observe(path: &Path) -> Result<Seen> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Seen::Free),
         Err(error) => return Err(Error::io("read", path, error)),
     };
-    let text = match fs::read_to_string(path) {
+    let text = match File::open(path).and_then(|mut file| read_start(&mut file)) {
         Ok(text) => text,
         // It ended in this very moment.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Seen::Free),
         Err(error) => return Err(Error::io("read", path, error)),
     };
     let pid: Option<i32> = text.trim().parse().ok().filter(|pid| *pid > 0);
-    let since = found.modified().ok();
-    let since = since.and_then(|time| Timestamp::try_from(time).ok());
+    // A file that can't be read tells less, and is nobody's harm.
+    let holder = Holder::read(path).ok().flatten();
+    let holder = holder.filter(|holder| pid.is_none_or(|pid| pid == holder.pid));
+    let modified = found.modified().ok();
+    let modified = modified.and_then(|time| Timestamp::try_from(time).ok());
+    let since = holder.as_ref().map(|holder| holder.start).or(modified);
     let locks = fs::read_to_string(LOCKS).map_err(|error| Error::io("read", LOCKS, error))?;
     let device = (
         rustix::fs::major(found.dev()),
         rustix::fs::minor(found.dev()),
     );
     Ok(if is_locked(&locks, device, found.ino(), pid) {
-        Seen::Held { pid, since }
+        let host = holder.map(|holder| holder.host);
+        Seen::Held { pid, host, since }
     } else {
-        match pid {
-            Some(pid) if is_an_archiver(pid) => Seen::Doubtful { pid },
+        match (pid, holder) {
+            (Some(_), Some(holder)) if holder.is_elsewhere() => Seen::Elsewhere(holder),
+            (Some(pid), _) if is_an_archiver(pid) => Seen::Doubtful { pid },
             _ => Seen::Stale { pid, since },
         }
     })
@@ -115,7 +128,7 @@ mod tests {
         let ours = i32::try_from(std::process::id()).unwrap();
         let seen = observe(&path).unwrap();
         assert!(
-            matches!(seen, Seen::Held { pid: Some(pid), since: Some(_) } if pid == ours),
+            matches!(&seen, Seen::Held { pid: Some(pid), host: Some(_), since: Some(_) } if *pid == ours),
             "{seen:?}"
         );
         drop(guard);

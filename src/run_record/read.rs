@@ -195,7 +195,21 @@ fn configuration(run: Run, metadata: Option<&str>) -> String {
 
 /// Reads a regular file of a run record as text.
 fn read_text(run: Run, path: &Path) -> Result<String> {
-    let failed = |source| Error::io("read", path, source);
+    let failed = |source: std::io::Error| {
+        // A bad sector, or a link to what can't be read: were it the machine's
+        // fault, one such file would keep all other runs from being archived.
+        if source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) {
+            let problem = format!(
+                "run {run}: cannot be read: {source}. Check the disk, or what the link leads to; \
+                 when the file can be read, --retry-failed-import takes the run"
+            );
+            return Error::RunRecord {
+                path: path.to_path_buf(),
+                problem,
+            };
+        }
+        Error::io("read", path, source)
+    };
     let file = File::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
     let mut bytes = Vec::new();

@@ -184,9 +184,21 @@ impl HttpUconDb {
 
     /// Asks without credentials, as reading needs none.
     fn get(&self, subject: &str, url: Url, limit: u64) -> Result<Answer, Failure> {
-        self.transport
+        let answer = self
+            .transport
             .send(Call::get(url, limit))
-            .map_err(|fault| self.fault(subject, fault))
+            .map_err(|fault| self.fault(subject, fault))?;
+        if answer.too_long && answer.status == 200 {
+            let what = format!("answers with more than {limit} bytes");
+            return Err(match limit {
+                MAX_BLOB => self.permanent(format!(
+                    "{subject}: UconDB {what}, and no blob has more; look at what it has under \
+                     this key"
+                )),
+                _ => self.no_ucondb(subject, what),
+            });
+        }
+        Ok(answer)
     }
 
     /// Asks once what the server holds under a run's key.

@@ -70,10 +70,25 @@ impl Listing {
                 self.other.insert(name);
             }
             Some(entity) => {
+                // No reader of a blob finds a file whose name is not on one line.
+                let plain = entity.replace(char::is_control, "_");
                 if name.to_str().is_none() {
-                    log::warn!("run {run}: a file name is not UTF-8, archived as {text:?}");
+                    log::warn!("run {run}: a file name is not UTF-8, archived as {plain:?}.fcl");
+                } else if plain != entity {
+                    log::warn!(
+                        "run {run}: the file name {text:?} has control characters, archived as \
+                         {plain:?}.fcl"
+                    );
                 }
-                self.fcl.insert(entity.to_string(), name);
+                if let Some(other) = self.fcl.insert(plain.clone(), name) {
+                    return Err(Error::RunRecord {
+                        path: entry.path(),
+                        problem: format!(
+                            "run {run}: it would be archived as {plain:?}, as would {other:?}; \
+                             rename one of them"
+                        ),
+                    });
+                }
             }
             None => {
                 self.txt.insert(text);

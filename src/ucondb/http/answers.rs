@@ -145,6 +145,9 @@ impl HttpUconDb {
                 let what = format!("answers what is not HTTP ({cause}), as an https server does");
                 self.no_ucondb(subject, what)
             }
+            Fault::Shutdown => Failure::Final(Error::Interrupted(format!(
+                "{subject}: the server is silent, and is waited for no longer"
+            ))),
         }
     }
 

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::HttpSettings;
+use crate::shutdown::Shutdown;
 use crate::tls::{self, Trust, chain, root_cause};
 
 /// The slowest transfer that is waited for, in bytes a second: beyond the
@@ -32,11 +33,19 @@ const PIECE: usize = 64 * 1024;
 /// long is reported as such, and not as an answer that does.
 const GRACE: Duration = Duration::from_millis(250);
 
+/// How long a silent server is waited for once the execution is to end, and how
+/// often that is looked at. What moves on is finished.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
+const STEP: Duration = Duration::from_millis(100);
+
 /// Connections and the thread that drives them.
 pub(super) struct Transport {
     runtime: Runtime,
     client: Client,
     timeout: Duration,
+    shutdown: Shutdown,
+    /// Whether the server was given up because the execution is to end.
+    given_up: AtomicBool,
 }
 
 /// A request.
@@ -70,6 +79,8 @@ pub(super) struct Answer {
     /// connection closed without notice, too many bytes. `None` where the
     /// connection just closed, which says nothing about the body either.
     pub(super) cut: Option<String>,
+    /// Whether it was longer than was of use: another attempt would meet that again.
+    pub(super) too_long: bool,
 }
 
 /// Why there is no answer.
@@ -85,6 +96,8 @@ pub(super) enum Fault {
     Lost(String),
     /// What came is not HTTP.
     NotHttp(String),
+    /// The execution is to end, and the other side is silent.
+    Shutdown,
 }
 
 impl Transport {
@@ -131,12 +144,22 @@ impl Transport {
             runtime,
             client,
             timeout: settings.timeout,
+            shutdown: settings.shutdown.clone(),
+            given_up: AtomicBool::new(false),
         })
     }
 
     /// Sends a request and reads the answer.
     pub(super) fn send(&self, call: Call) -> Result<Answer, Fault> {
-        self.runtime.block_on(self.exchange(call))
+        // Workers that waited for each other must not wait in vain one by one.
+        if self.given_up.load(Ordering::Relaxed) {
+            return Err(Fault::Shutdown);
+        }
+        let result = self.runtime.block_on(self.exchange(call));
+        if let Err(Fault::Shutdown) = result {
+            self.given_up.store(true, Ordering::Relaxed);
+        }
+        result
     }
 
     async fn exchange(&self, call: Call) -> Result<Answer, Fault> {
@@ -150,9 +173,10 @@ impl Transport {
         let mut answer = Box::pin(self.client.execute(request(call, &progress)));
         let response = loop {
             let (deadline, fault) = self.deadline(start, size, &progress);
-            match timeout_at(deadline, answer.as_mut()).await {
+            match timeout_at(next_look(deadline), answer.as_mut()).await {
                 Ok(Ok(response)) => break response,
                 Ok(Err(error)) => return Err(self.fault(&error)),
+                Err(_) if self.is_given_up(progress.last()) => return Err(Fault::Shutdown),
                 // Progress since then has moved the deadline.
                 Err(_) if self.deadline(start, size, &progress).0 > Instant::now() => {}
                 Err(_) => return Err(fault),
@@ -164,7 +188,7 @@ impl Transport {
     /// Until when the answer must begin, given how far the body has got.
     fn deadline(&self, start: Instant, size: u64, progress: &Progress) -> (Instant, Fault) {
         let allowance = Duration::from_secs(size / SLOWEST);
-        let last = *progress.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = progress.last();
         let (idle, what) = if progress.sent.load(Ordering::Acquire) {
             // The server stores the blob before it answers.
             (self.timeout + allowance, "waiting for the answer")
@@ -179,6 +203,11 @@ impl Transport {
         }
     }
 
+    /// Whether a server that was last heard of then is waited for no longer.
+    fn is_given_up(&self, last: Instant) -> bool {
+        self.shutdown.requested() && last.elapsed() >= LAST_PATIENCE
+    }
+
     async fn read(&self, mut response: Response, limit: u64) -> Result<Answer, Fault> {
         let start = Instant::now();
         let mut answer = Answer {
@@ -186,6 +215,7 @@ impl Transport {
             headers: std::mem::take(response.headers_mut()),
             body: Vec::new(),
             cut: None,
+            too_long: false,
         };
         // One allocation for a blob; what a server claims is not believed
         // beyond the limit.
@@ -193,28 +223,30 @@ impl Transport {
         answer
             .body
             .reserve_exact(usize::try_from(expected.min(limit)).unwrap_or(0));
+        let mut last = start;
         loop {
             let received = answer.body.len() as u64;
             let total = self.timeout * 2 + Duration::from_secs(received / SLOWEST);
-            let (deadline, fault) = if start + total < Instant::now() + self.timeout {
+            let (deadline, fault) = if start + total < last + self.timeout {
                 let what = "reading an answer that comes too slowly";
                 (start + total, Fault::Timeout(total, what))
             } else {
                 let what = "waiting for the next bytes of the answer";
-                (
-                    Instant::now() + self.timeout,
-                    Fault::Timeout(self.timeout, what),
-                )
+                (last + self.timeout, Fault::Timeout(self.timeout, what))
             };
-            match timeout_at(deadline, response.chunk()).await {
+            match timeout_at(next_look(deadline), response.chunk()).await {
+                Err(_) if self.is_given_up(last) => return Err(Fault::Shutdown),
+                Err(_) if deadline > Instant::now() => {}
                 Err(_) => return Err(fault),
                 Ok(Ok(None)) => return Ok(answer),
                 Ok(Ok(Some(chunk))) => {
                     if received + chunk.len() as u64 > limit {
                         answer.cut = Some(format!("it is longer than {limit} bytes"));
+                        answer.too_long = true;
                         return Ok(answer);
                     }
                     answer.body.extend_from_slice(&chunk);
+                    last = Instant::now();
                 }
                 Ok(Err(error)) => {
                     answer.cut = Some(root_cause(&error));
@@ -242,6 +274,11 @@ impl Transport {
             Fault::Lost(cause)
         }
     }
+}
+
+/// When to look up from waiting.
+fn next_look(deadline: Instant) -> Instant {
+    deadline.min(Instant::now() + STEP)
 }
 
 fn request(call: Call, progress: &Arc<Progress>) -> Request {
@@ -276,6 +313,12 @@ struct Progress {
     last: Mutex<Instant>,
     /// Whether it took them all.
     sent: AtomicBool,
+}
+
+impl Progress {
+    fn last(&self) -> Instant {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A request's body that notes its progress. Its pieces are views of the blob,

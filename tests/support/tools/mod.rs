@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use run_record_archiver::artdaqdb::tools::Settings;
+use run_record_archiver::shutdown::Shutdown;
 
 /// A directory with a `bulkloader` and a `bulkdownloader`.
 pub struct StandIns {
@@ -53,6 +54,7 @@ impl StandIns {
             remote_host: None,
             ssh_options: Vec::new(),
             limit: Duration::from_secs(60),
+            shutdown: Shutdown::default(),
         }
     }
 

@@ -33,6 +33,9 @@ pub enum Action {
     Answer(Reply),
     /// Answers this before the body is read, and closes the connection.
     AnswerEarly(Reply),
+    /// Begins an answer with these bytes, headers included, and goes on with the
+    /// last of them for as long as the client takes it.
+    Endless(Vec<u8>),
     /// Writes these bytes when the body is read, and closes the connection.
     Raw(Vec<u8>),
 }

@@ -489,6 +489,15 @@ fn answer(stream: &mut Stream, shared: &Shared, head: &Head, record: &Record) ->
             stream.flush()?;
             return Ok(Next::Close);
         }
+        Some(Action::Endless(bytes)) => {
+            stream.write_all(bytes)?;
+            let more = vec![*bytes.last().unwrap(); 1 << 20];
+            // Until the client has enough: writing fails then.
+            while !shared.stopping.load(Ordering::SeqCst) {
+                stream.write_all(&more)?;
+            }
+            return Ok(Next::Reset);
+        }
         _ => service::answer(shared, head, body),
     };
     match &action {
