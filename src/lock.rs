@@ -74,7 +74,11 @@ impl LockGuard {
             }
             file.set_len(0)
                 .and_then(|()| writeln!(file, "{}", std::process::id()))
-                .map_err(|error| Error::io("write", path, error))?;
+                .map_err(|error| {
+                    // On a full disk; without a PID it would tell nobody anything.
+                    let _ = fs::remove_file(path);
+                    Error::io("write", path, error)
+                })?;
             return Ok(LockGuard {
                 path: path.to_path_buf(),
                 file,
