@@ -109,27 +109,6 @@ fn an_override_keeps_what_it_replaces() {
     assert_eq!(fs::read(replaced.join("12500.2.blob")).unwrap(), b"secnd");
 }
 
-/// As after a kill between keeping the old version and storing the new one.
-#[test]
-fn an_override_that_was_killed_is_done_again_and_keeps_one_copy() {
-    let store = store();
-    put(&store.db, b"first", Override::No).unwrap();
-    let object = store.root.join("ev01/configuration");
-    fs::create_dir(object.join("replaced")).unwrap();
-    fs::hard_link(
-        object.join("12500.blob"),
-        object.join("replaced/12500.1.blob"),
-    )
-    .unwrap();
-    put(&store.db, b"secnd", Override::Yes).unwrap();
-    let replaced = fs::read_dir(object.join("replaced")).unwrap();
-    assert_eq!(replaced.count(), 1);
-    assert_eq!(
-        fs::read(object.join("replaced/12500.1.blob")).unwrap(),
-        b"first"
-    );
-}
-
 #[test]
 fn parallel_overrides_lose_no_version() {
     let store = store();

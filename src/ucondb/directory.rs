@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, BufReader, ErrorKind as IoKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -155,12 +155,6 @@ impl DirectoryUconDb {
             let kept = replaced.join(format!("{run}.{count}{SUFFIX}"));
             match fs::hard_link(&current, &kept) {
                 Ok(()) => return self.sync(&replaced),
-                // Kept already by an override that was killed before it replaced it.
-                Err(error)
-                    if error.kind() == IoKind::AlreadyExists && is_same_file(&current, &kept) =>
-                {
-                    return self.sync(&replaced);
-                }
                 Err(error) if error.kind() == IoKind::AlreadyExists => {}
                 Err(error) if error.kind() == IoKind::NotFound => return Ok(()),
                 Err(error) => return Err(self.failed("create", &kept, error)),
@@ -303,10 +297,4 @@ impl UconDb for DirectoryUconDb {
             Err(error) => Err(self.failed("read", &path, error)),
         }
     }
-}
-
-/// Whether two names are of one file.
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    let identity = |path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
-    matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
 }
