@@ -111,7 +111,10 @@ fn watch(mut child: Child, end_after: Option<Duration>) -> Watched {
                 usage: samples,
             };
         }
-        samples.extend(usage(child.id()));
+        // At first the system still closes what the process inherited.
+        if started.elapsed() > Duration::from_millis(50) {
+            samples.extend(usage(child.id()));
+        }
         if !asked && end_after.is_some_and(|time| started.elapsed() > time) {
             send(&child, Signal::TERM);
             asked = true;
