@@ -39,6 +39,29 @@ pub fn replace_entry(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
     publish(write_temporary(path, contents, mode)?, path)
 }
 
+/// Copies a file that is about to be replaced to `<its name>.<suffix>` beside it,
+/// whole and durably, and gives the copy's path; `None` if there is no file. A copy
+/// of that name stays as it is: it is older, and so the one to go back to.
+///
+/// # Errors
+/// The file can't be read, or the copy not written.
+pub fn keep(path: &Path, suffix: &str) -> Result<Option<PathBuf>> {
+    let failed = |source| Error::io("copy", path, source);
+    let contents = match fs::read(path) {
+        Ok(contents) => contents,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(failed(source)),
+    };
+    let mut kept = path.as_os_str().to_owned();
+    kept.push(format!(".{suffix}"));
+    let kept = PathBuf::from(kept);
+    if !kept.exists() {
+        let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
+        replace(&kept, &contents, mode & 0o777)?;
+    }
+    Ok(Some(kept))
+}
+
 /// A file that is whole, and must not be relied on before [`sync`](Self::sync)
 /// made it durable.
 #[must_use]

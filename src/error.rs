@@ -198,7 +198,9 @@ fn is_environment(error: &io::Error) -> bool {
 /// What an operator can do about an I/O error, where its own text doesn't tell.
 fn io_advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::StorageFull => " (free space there, then run the same command again)",
+        io::ErrorKind::StorageFull => {
+            " (free space there, or inodes: see df -h and df -i; then run the same command again)"
+        }
         io::ErrorKind::QuotaExceeded => " (raise the quota, then run the same command again)",
         io::ErrorKind::PermissionDenied => " (check the rights of the user that runs the archiver)",
         _ => "",

@@ -86,7 +86,11 @@ impl LockGuard {
             if take_from_elsewhere(&mut file, path)? {
                 continue;
             }
-            let write = |error| Error::io("write", path, error);
+            let write = |error| {
+                // On a full disk; without a PID it would tell nobody anything.
+                let _ = fs::remove_file(path);
+                Error::io("write", path, error)
+            };
             // Whoever finds the PID finds the holder's file written, too.
             file.set_len(0).map_err(write)?;
             let holder = Holder::this_process();

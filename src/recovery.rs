@@ -1,10 +1,9 @@
 //! Rebuilds a stage's state and failure log from its source and its archive.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
-use crate::faults::fs;
+use crate::durable;
+use crate::error::Result;
 use crate::run::Run;
 use crate::run_set::RunSet;
 use crate::stage::{Stage, Survey};
@@ -46,12 +45,16 @@ pub fn recover(stage: &dyn Stage, store: &StateStore, dry_run: bool) -> Result<(
             .strftime("%Y%m%d_%H%M%S")
             .to_string();
         for path in [store.failure_log(), store.state_file()] {
-            if let Some(kept) = keep(path, &suffix)? {
+            if let Some(kept) = durable::keep(path, &suffix)? {
                 log::info!("Kept {} as {}", path.display(), kept.display());
             }
         }
-        store.write_failures(&failures)?;
+        // Until the state is the new one, the old one's failures are not forgotten: it may
+        // have come further. A log that can't be read is why one recovers.
+        let old = store.failures().unwrap_or_default();
+        store.write_failures(&(&failures | &old))?;
         store.write(&state)?;
+        store.write_failures(&failures)?;
         log::info!(
             "✓ {}: state rebuilt in {}",
             words.title,
@@ -93,16 +96,4 @@ fn missing(survey: &Survey) -> BTreeSet<Run> {
         .filter(|run| !survey.archived.contains(run))
         .copied()
         .collect()
-}
-
-/// Copies a file aside, so that it is there whatever happens next.
-fn keep(path: &Path, suffix: &str) -> Result<Option<PathBuf>> {
-    if !fs::exists(path).map_err(|source| Error::io("look for", path, source))? {
-        return Ok(None);
-    }
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{suffix}"));
-    let kept = PathBuf::from(name);
-    fs::copy(path, &kept).map_err(|source| Error::io("copy", path, source))?;
-    Ok(Some(kept))
 }

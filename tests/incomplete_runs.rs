@@ -12,22 +12,6 @@ use run_record_archiver::ucondb::directory::DirectoryUconDb;
 use support::archiver::Test;
 use support::text_of;
 
-const STOP_LINE: &str = "DAQInterface stop time: Wed Mar 18 19:02:11 UTC 2026\n";
-
-/// Takes the stop time out of a record, as while the run is going.
-fn still_going(test: Test, run: u64) -> Test {
-    let path = test.records().join(run.to_string()).join("metadata.txt");
-    let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replace(STOP_LINE, "")).unwrap();
-    test
-}
-
-fn ends(test: &Test, run: u64) {
-    let path = test.records().join(run.to_string()).join("metadata.txt");
-    let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text + STOP_LINE).unwrap();
-}
-
 fn has_stop_time(test: &Test, run: u64) -> (bool, bool) {
     let stored = test.artdaqdb().read(Run(run)).unwrap();
     let in_artdaqdb = text_of(&stored.files, "RunHistory2").contains("DAQInterface_stop_time");
@@ -56,7 +40,7 @@ fn documents(test: &Test) -> usize {
 
 #[test]
 fn a_late_stop_time_reaches_both_databases_once() {
-    let test = still_going(Test::new().records_in([1, 2, 3]), 2);
+    let test = Test::new().records_in([1, 2, 3]).still_going(2);
     test.run(&["--incremental"])
         .exits(0)
         .says("Without stop time: 1 run(s) (2)");
@@ -69,7 +53,7 @@ fn a_late_stop_time_reaches_both_databases_once() {
     test.run(&["--incremental"])
         .exits(0)
         .does_not_say("→ Processing");
-    ends(&test, 2);
+    test.ends(2);
     test.run(&["--incremental"])
         .exits(0)
         .says("✓ Run 2: stop time added in artdaqDB")
@@ -90,9 +74,9 @@ fn a_late_stop_time_reaches_both_databases_once() {
 
 #[test]
 fn the_two_databases_can_get_it_in_executions_apart() {
-    let test = still_going(Test::new().records_in([1, 2]), 1);
+    let test = Test::new().records_in([1, 2]).still_going(1);
     test.run(&[]).exits(0);
-    ends(&test, 1);
+    test.ends(1);
     test.run(&["--import-only", "--incremental"]).exits(0);
     assert_eq!(has_stop_time(&test, 1), (true, false));
     test.run(&["--import-only", "--incremental"]).exits(0);
@@ -106,10 +90,10 @@ fn the_two_databases_can_get_it_in_executions_apart() {
 /// As after a kill between artdaqDB and the list of incomplete runs.
 #[test]
 fn a_stop_time_that_artdaqdb_has_already_is_not_added_again() {
-    let test = still_going(Test::new().records_in([1]), 1);
+    let test = Test::new().records_in([1]).still_going(1);
     test.run(&[]).exits(0);
     let list = fs::read(test.work("incomplete_runs.json")).unwrap();
-    ends(&test, 1);
+    test.ends(1);
     test.run(&[]).exits(0);
     let (documents_before, blob) = (documents(&test), test.blob(1));
     fs::write(test.work("incomplete_runs.json"), list).unwrap();
@@ -122,7 +106,9 @@ fn a_stop_time_that_artdaqdb_has_already_is_not_added_again() {
 
 #[test]
 fn a_run_can_wait_for_its_stop_time() {
-    let test = still_going(Test::new().records_in([1, 2, 3]), 2)
+    let test = Test::new()
+        .records_in([1, 2, 3])
+        .still_going(2)
         .set("source_files.incomplete_runs", "wait");
     test.run(&["--incremental"])
         .exits(0)
@@ -135,13 +121,15 @@ fn a_run_can_wait_for_its_stop_time() {
     test.run(&["--incremental"])
         .exits(0)
         .does_not_say("→ Processing");
-    ends(&test, 2);
+    test.ends(2);
     test.run(&["--incremental"]).exits(0);
     assert_eq!(test.migrated(), [1, 2, 3]);
     assert_eq!(has_stop_time(&test, 2), (true, true));
 
     // It does not wait for ever.
-    let test = still_going(Test::new().record(1), 1)
+    let test = Test::new()
+        .record(1)
+        .still_going(1)
         .set("source_files.incomplete_runs", "wait")
         .set("source_files.incomplete_after_hours", "0");
     test.run(&["--incremental"]).exits(0);
@@ -150,7 +138,9 @@ fn a_run_can_wait_for_its_stop_time() {
 
 #[test]
 fn runs_still_going_can_have_a_folder_of_their_own() {
-    let test = still_going(Test::new().records_in([1, 2, 3]), 2)
+    let test = Test::new()
+        .records_in([1, 2, 3])
+        .still_going(2)
         .set("ucon_db.pending_folder", "test_pending");
     test.run(&["--incremental"]).exits(0);
     assert_eq!(
@@ -161,7 +151,7 @@ fn runs_still_going_can_have_a_folder_of_their_own() {
     test.run(&["--incremental"])
         .exits(0)
         .does_not_say("→ Processing");
-    ends(&test, 2);
+    test.ends(2);
     test.run(&["--incremental"])
         .exits(0)
         .does_not_say("came late");

@@ -12,26 +12,9 @@ use std::time::{Duration, Instant};
 use run_record_archiver::artdaqdb::ArtdaqDb;
 use run_record_archiver::artdaqdb::index::Index;
 use run_record_archiver::run::Run;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use support::archiver::Test;
-
-/// Sends a signal as `kill` does.
-fn send(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).unwrap();
-}
-
-/// Waits until something holds.
-#[track_caller]
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !holds() {
-        assert!(
-            started.elapsed() < Duration::from_secs(60),
-            "waited in vain for {what}"
-        );
-        sleep(Duration::from_millis(2));
-    }
-}
+use support::{send, wait_until};
 
 fn log_has(test: &Test, text: &str) -> bool {
     fs::read_to_string(test.work("archiver.log")).is_ok_and(|log| log.contains(text))

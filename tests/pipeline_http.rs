@@ -6,13 +6,13 @@ mod ucondb_server;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Child;
-use std::thread::{self, sleep};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use run_record_archiver::blob;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use support::archiver::Test;
+use support::{send, wait_until};
 use ucondb_server::{
     Action, FOLDER, Fault, OBJECT, Options, PASSWORD, Reply, Tls, Transport, USER, UconDbServer,
 };
@@ -60,22 +60,6 @@ fn assert_each_once(server: &UconDbServer, runs: impl Iterator<Item = u64>) {
         let text = String::from_utf8(stored).unwrap();
         assert!(text.contains(&format!("Run Number: {run}\n")), "run {run}");
         assert!(blob::unpack(&text).unwrap().len() >= 5, "run {run}");
-    }
-}
-
-fn send(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).unwrap();
-}
-
-#[track_caller]
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !holds() {
-        assert!(
-            started.elapsed() < Duration::from_secs(60),
-            "waited in vain for {what}"
-        );
-        sleep(Duration::from_millis(2));
     }
 }
 

@@ -109,6 +109,12 @@ trait Place: Send + Sync {
 
     /// Puts indexes back into a FilesystemDB.
     fn restore(&self, indexes: &Indexes) -> Result<()>;
+
+    /// After a tool has failed: an error if there is no space for what it writes,
+    /// which is not the run's fault. What another host has is not known.
+    fn check_room(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl ToolsDb {
@@ -273,6 +279,9 @@ impl ToolsDb {
             self.place.restore(&torn)?;
             Ok(true)
         });
+        if let (Ok(true), Err(full)) = (&mended, self.place.check_room()) {
+            return full;
+        }
         match mended {
             Ok(true) => self.error(
                 format!(
@@ -293,6 +302,9 @@ impl ToolsDb {
 
     /// An error if a tool did not end as it should.
     fn judge(&self, run: Run, tool: Tool, ended: &Ended, remark: &str) -> Result<()> {
+        if ended.exit != Exit::Code(0) {
+            self.place.check_room()?;
+        }
         let (advice, kind) = match ended.exit {
             Exit::Code(0) => return Ok(()),
             Exit::TimedOut => (

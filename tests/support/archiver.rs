@@ -14,6 +14,9 @@ use run_record_archiver::ucondb::directory::DirectoryUconDb;
 
 use super::{copy_tree, project};
 
+/// The line that a record's metadata.txt gets when its run ends.
+const STOP_LINE: &str = "DAQInterface stop time: Wed Mar 18 19:02:11 UTC 2026\n";
+
 /// An archiver to try: `Test::new().record(7).run(&["--incremental"])`.
 #[must_use]
 pub struct Test {
@@ -98,8 +101,7 @@ impl Test {
             record.join("metadata.txt"),
             format!(
                 "Config name: test\nComponent #0: tpc01\nsbndaq commit/version: v{run} \"t\" \"b\"\n\n\
-                 DAQInterface start time: Wed Mar 18 18:02:11 UTC 2026\n\
-                 DAQInterface stop time: Wed Mar 18 19:02:11 UTC 2026\n"
+                 DAQInterface start time: Wed Mar 18 18:02:11 UTC 2026\n{STOP_LINE}"
             ),
         )
         .unwrap();
@@ -112,6 +114,25 @@ impl Test {
             self = self.record(run);
         }
         self
+    }
+
+    /// Takes the stop time out of a record, as while the run is going.
+    pub fn still_going(self, run: u64) -> Test {
+        let (path, text) = self.metadata(run);
+        fs::write(path, text.replace(STOP_LINE, "")).unwrap();
+        self
+    }
+
+    /// Gives a run its stop time.
+    pub fn ends(&self, run: u64) {
+        let (path, text) = self.metadata(run);
+        fs::write(path, text + STOP_LINE).unwrap();
+    }
+
+    fn metadata(&self, run: u64) -> (PathBuf, String) {
+        let path = self.records().join(run.to_string()).join("metadata.txt");
+        let text = fs::read_to_string(&path).unwrap();
+        (path, text)
     }
 
     /// Adds the sample record of that number.

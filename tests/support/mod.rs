@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod archiver;
+pub mod books;
 pub mod certificates;
 #[cfg(feature = "mongodb")]
 pub mod mongo_proxy;
@@ -13,8 +14,30 @@ pub mod sshd;
 pub mod tools;
 
 use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use run_record_archiver::run::FclFile;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Sends a signal as `kill` does.
+pub fn send(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+/// Waits until something holds.
+#[track_caller]
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "waited in vain for {what}"
+        );
+        sleep(Duration::from_millis(2));
+    }
+}
 
 /// A directory or file of the real inputs and outputs, `../shared/<name>`.
 /// Without it the test says so and passes, but never under CI.
@@ -32,6 +55,20 @@ pub fn shared(name: &str) -> Option<PathBuf> {
     );
     eprintln!("{} is missing: nothing to compare with", path.display());
     None
+}
+
+/// Whether the tests that can go on for long are to do so.
+pub fn is_long() -> bool {
+    std::env::var_os("RUN_RECORD_ARCHIVER_LONG").is_some_and(|value| value == "1")
+}
+
+/// The seed of a test that leaves much to chance: that of an earlier one, from
+/// `RUN_RECORD_ARCHIVER_SEED`, or any. It is printed.
+pub fn seed(name: &str) -> u64 {
+    let given = std::env::var("RUN_RECORD_ARCHIVER_SEED").ok();
+    let seed = given.map_or_else(|| fastrand::u64(..1 << 48), |seed| seed.parse().unwrap());
+    println!("{name}: RUN_RECORD_ARCHIVER_SEED={seed}");
+    seed
 }
 
 /// A file of the project.

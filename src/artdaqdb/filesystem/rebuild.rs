@@ -99,14 +99,7 @@ pub(super) fn rebuild(directory: &Path, suffix: &str) -> Result<Rebuilt> {
     index.extend(&entries);
 
     let path = directory.join("index.json");
-    let exists = fs::exists(&path).map_err(|source| Error::io("look for", &path, source))?;
-    let kept = if exists {
-        let kept = directory.join(format!("index.json.{suffix}"));
-        fs::copy(&path, &kept).map_err(|source| Error::io("copy", &path, source))?;
-        Some(kept)
-    } else {
-        None
-    };
+    let kept = durable::keep(&path, suffix)?;
     durable::replace(&path, index.write().as_bytes(), durable::SHARED)?;
     Ok(Rebuilt {
         index: path,

@@ -13,6 +13,7 @@ use super::process::{self, Ended};
 use super::view::{Indexes, View};
 use super::{Job, Place, Tool, Turn, files, unreachable};
 use crate::artdaqdb::filesystem::LOCK_FILE;
+use crate::disk::Usage;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::faults::fs::{File, OpenOptions, TryLockError};
@@ -20,6 +21,9 @@ use crate::run::FclFile;
 
 /// The longest pause between two attempts at the archive's lock.
 const POLL: Duration = Duration::from_millis(50);
+
+/// A tool that failed where fewer bytes are free failed for want of them.
+const LEAST_ROOM: u64 = 1024 * 1024;
 
 /// The tools, started as they are, without a shell.
 pub(super) struct Local {
@@ -163,6 +167,18 @@ impl Place for Local {
         let root = self.root()?;
         for (name, bytes) in indexes.files() {
             durable::replace(&root.join(name), bytes, durable::SHARED)?;
+        }
+        Ok(())
+    }
+
+    fn check_room(&self) -> Result<()> {
+        let temporary = std::env::temp_dir();
+        for directory in self.archive.iter().chain([&temporary]) {
+            let usage = Usage::of(directory);
+            if usage.is_ok_and(|usage| usage.free < LEAST_ROOM || usage.free_files == Some(0)) {
+                let full = rustix::io::Errno::NOSPC.into();
+                return Err(Error::io("have files written into", directory, full));
+            }
         }
         Ok(())
     }
