@@ -1,6 +1,6 @@
 //! What the archiver is built from: licences, sources, versions and bans as
 //! `deny.toml` has them, checked without cargo-deny, which takes longer to build
-//! than the archiver. It does the same and more: `docs/reliability-hostile.md`.
+//! than the archiver. It does the same and more: `docs/reliability.md`.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -11,6 +11,12 @@
 # every_operation         5 minutes            fails every file operation in every way
 # every_request           5 minutes            spoils every request to UconDB, once and from it on
 # every_message           7 minutes            breaks the connection to MongoDB at every message
+# kill_storm              40 minutes           kills executions of every mode 3,000 times
+# soak                    8 minutes            20,000 runs in faults on all sides
+# bad_input               25 minutes           20,000 damaged run records
+# bad_memory              a few minutes        damages every file of the archiver's own
+# two_archivers           a few minutes        50 times two archivers on one archive
+# full_disk               a minute             fills every disk there is
 #
 # It ends with 0 if all of them passed, and says at the end which did not.
 
@@ -24,6 +30,12 @@ tests=(
     every_operation
     every_request
     every_message
+    kill_storm
+    soak
+    bad_input
+    bad_memory
+    two_archivers
+    full_disk
 )
 if (($# > 0)); then
     tests=("$@")
