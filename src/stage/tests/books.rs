@@ -36,27 +36,40 @@ fn what_could_not_be_published_is_not_archived() {
     assert_eq!(said.len(), 1);
 }
 
-/// Run 2 ends when run 1 was published, which must not wait for it.
+/// Run 2 ends when run 1 was published, which must not wait for it. Those after it
+/// wait for each other.
 #[test]
 fn what_is_done_is_published_while_other_runs_go_on() {
     let (published, publication) = std::sync::mpsc::channel();
     let (published, publication) = (Mutex::new(published), Mutex::new(publication));
-    let fake = Fake::new(&[1, 2], &[])
-        .publish(move |_| Ok(published.lock().unwrap().send(()).unwrap()))
+    let fake = Fake::new(&[1, 2, 3, 4], &[])
+        .publish(move |_| {
+            published.lock().unwrap().send(()).unwrap();
+            Ok(())
+        })
         .process(move |run, _| {
             if run == Run(2) {
                 let publication = publication.lock().unwrap();
                 let waited = publication.recv_timeout(PUBLISH_INTERVAL * 10);
                 assert!(waited.is_ok(), "nothing was published");
+            } else {
+                std::thread::sleep(Duration::from_millis(50));
             }
             Ok(())
         });
     assert!(fake.run(Mode::Full).is_success());
     assert_eq!(
         fake.events()[1..],
-        [Process(Run(1)), Process(Run(2)), Publish, Publish]
+        [
+            Process(Run(1)),
+            Process(Run(2)),
+            Publish,
+            Process(Run(3)),
+            Process(Run(4)),
+            Publish
+        ]
     );
-    assert_eq!(fake.state(), (Some(2), Some(2)));
+    assert_eq!(fake.state(), (Some(4), Some(4)));
 }
 
 #[test]
