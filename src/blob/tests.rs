@@ -211,3 +211,15 @@ fn a_value_on_the_next_line_is_a_value() {
     let blob = pack(Run(1), &[file("metadata", &metadata)], noon());
     assert_eq!(check(&blob), []);
 }
+
+#[test]
+fn a_text_that_begins_like_a_heading_is_a_text() {
+    let files = [file("a", "#####\nb.fcl:\n#####\nx"), file("c", "")];
+    let blob = pack(Run(1), &files, noon());
+    assert_eq!(unpack(&blob).unwrap(), files);
+    let found = check(&blob)[0].to_string();
+    assert!(
+        found.starts_with("a.fcl, line 8 of the blob: it contains"),
+        "{found}"
+    );
+}
