@@ -141,7 +141,7 @@ fn headings(blob: &str) -> Vec<Heading<'_>> {
                 text,
             });
             // The second mark of a heading begins no other one.
-            from = text - 1;
+            from = text;
         }
     }
     found

@@ -103,14 +103,11 @@ pub fn sync_all(files: Vec<Unsynced>) -> Result<()> {
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..SYNC_THREADS).map(|_| scope.spawn(sync)).collect();
-        threads
-            .into_iter()
-            .map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-            .collect()
+        threads.into_iter().try_for_each(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     })
 }
 

@@ -230,4 +230,39 @@ mod tests {
             assert!(error.contains("incomplete_runs.json"), "{error}");
         }
     }
+
+    #[test]
+    fn a_run_is_ready_when_it_has_its_stop_time_or_was_awaited_long_enough() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("incomplete_runs.json");
+        let load = |patience| IncompleteRuns::load(&path, patience).unwrap();
+        let incomplete = load(Duration::from_secs(3600));
+        incomplete.remember(Run(7));
+        incomplete.remember(Run(8));
+        incomplete.stop_time_added(Run(8));
+        assert_eq!(incomplete.awaited(), runs(&[7]));
+        assert_eq!(incomplete.ready(), runs(&[8]));
+        incomplete.save().unwrap();
+        assert_eq!(load(Duration::ZERO).ready(), runs(&[7, 8]));
+        assert_eq!(load(Duration::MAX).awaited(), runs(&[7]));
+    }
+
+    #[test]
+    fn what_did_not_change_is_not_written_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("incomplete_runs.json");
+        let incomplete = IncompleteRuns::load(&path, Duration::ZERO).unwrap();
+        incomplete.remember(Run(7));
+        incomplete.save().unwrap();
+        fs::remove_file(&path).unwrap();
+        incomplete.save().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_read_is_not_an_empty_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = IncompleteRuns::load(directory.path(), Duration::ZERO).unwrap_err();
+        assert!(error.to_string().contains("cannot read"), "{error}");
+    }
 }

@@ -296,4 +296,14 @@ mod tests {
             prop_assert_eq!(a.intersection(&b), set(&(&one & &other)));
         }
     }
+
+    #[test]
+    fn ranges_are_what_is_written() {
+        let set = RunSet::parse("5,1-3").unwrap();
+        assert_eq!(
+            set.ranges().collect::<Vec<_>>(),
+            [Run(1)..=Run(3), Run(5)..=Run(5)]
+        );
+        assert!(RunSet::default().is_empty() && !set.is_empty());
+    }
 }

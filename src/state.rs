@@ -295,4 +295,32 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_not_one_that_does_not_exist() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory);
+        fs::create_dir(store.state_file()).unwrap();
+        fs::create_dir(store.failure_log()).unwrap();
+        let error = store.read("").unwrap_err().to_string();
+        assert!(
+            error.contains("cannot read") && error.contains("state.json"),
+            "{error}"
+        );
+        let error = store.failures().unwrap_err().to_string();
+        assert!(
+            error.contains("cannot read") && error.contains("failures.log"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn zero_and_null_stand_for_no_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory);
+        let text = r#"{"last_contiguous_run": 0, "last_attempted_run": null}"#;
+        fs::write(store.state_file(), text).unwrap();
+        assert_eq!(store.read("").unwrap(), State::default());
+        assert_eq!(State::default().incremental_start(), None);
+    }
 }

@@ -185,3 +185,41 @@ fn a_blob_cut_short_is_a_finding() {
             .contains("cut short")
     );
 }
+
+#[test]
+fn a_finding_is_placed_where_there_is_a_place() {
+    let blob = pack(Run(1), &[file("tpc01", "\na: 1 \n#####\n\n")], noon());
+    let shown: Vec<String> = check(&blob).iter().map(ToString::to_string).collect();
+    assert!(shown[0].starts_with("tpc01.fcl, line 10 of the blob: it contains \"#####\""));
+    assert_eq!(shown[1], "the blob: it holds no metadata.fcl");
+    assert!(
+        shown[2].starts_with("the blob: 0 distinct lines begin with"),
+        "{shown:#?}"
+    );
+}
+
+#[test]
+fn a_blob_without_files_is_a_finding() {
+    let findings = check(&pack(Run(1), &[], noon()));
+    assert_eq!(findings[0].problem, "it holds no file");
+}
+
+/// To the exporter the line after a bare key is its value, whatever stands there.
+#[test]
+fn a_value_on_the_next_line_is_a_value() {
+    let metadata = METADATA.replace("components: ", "components:\n components: ");
+    let blob = pack(Run(1), &[file("metadata", &metadata)], noon());
+    assert_eq!(check(&blob), []);
+}
+
+#[test]
+fn a_text_that_begins_like_a_heading_is_a_text() {
+    let files = [file("a", "#####\nb.fcl:\n#####\nx"), file("c", "")];
+    let blob = pack(Run(1), &files, noon());
+    assert_eq!(unpack(&blob).unwrap(), files);
+    let found = check(&blob)[0].to_string();
+    assert!(
+        found.starts_with("a.fcl, line 8 of the blob: it contains"),
+        "{found}"
+    );
+}

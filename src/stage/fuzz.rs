@@ -45,3 +45,56 @@ impl Fuzz {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(fuzz: &Fuzz) -> String {
+        fuzz.strike(Run(1)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn each_failure_names_the_key_that_asked_for_it() {
+        let (skip, error) = (
+            Fuzz {
+                skip_percent: 100,
+                ..Fuzz::default()
+            },
+            Fuzz {
+                error_percent: 100,
+                error_is_permanent: true,
+                ..Fuzz::default()
+            },
+        );
+        for _ in 0..100 {
+            assert!(error_of(&skip).contains("random_skip_percent"));
+            assert!(error_of(&error).contains("random_error_percent"));
+            assert!(Fuzz::default().strike(Run(1)).is_ok());
+        }
+        let is_permanent = |fuzz: &Fuzz| {
+            matches!(
+                fuzz.strike(Run(1)),
+                Err(Error::OnPurpose {
+                    is_permanent: true,
+                    ..
+                })
+            )
+        };
+        assert_eq!((is_permanent(&skip), is_permanent(&error)), (false, true));
+    }
+
+    #[test]
+    fn a_share_is_a_share() {
+        let strikes = |skip_percent| {
+            let fuzz = Fuzz {
+                skip_percent,
+                ..Fuzz::default()
+            };
+            (0..4000).filter(|_| fuzz.strike(Run(1)).is_err()).count()
+        };
+        // Chance fails each of these once in 10^17 times.
+        assert!(strikes(99) < 4000);
+        assert!((1500..2500).contains(&strikes(50)));
+    }
+}

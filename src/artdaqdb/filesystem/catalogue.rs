@@ -268,4 +268,55 @@ mod tests {
         let name = entry(1, 0).configuration;
         assert_eq!(catalogue.documents(&name).unwrap(), None);
     }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_an_error() {
+        let directory = File::open(tempfile::tempdir().unwrap().path()).unwrap();
+        assert!(Catalogue::read(directory).is_err());
+    }
+
+    #[test]
+    fn a_line_end_at_the_end_does_no_harm() {
+        let index = index(2, 2);
+        assert_agree(&index, &catalogue(&(index.write() + "\n")).unwrap());
+    }
+
+    #[test]
+    fn a_list_that_became_another_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("index.json");
+        let text = index(2, 2).write();
+        fs::write(&path, &text).unwrap();
+        let catalogue = Catalogue::read(File::open(&path).unwrap())
+            .unwrap()
+            .unwrap();
+        let list = entry(0, 0).configuration;
+        let documents = || catalogue.documents(&list).unwrap();
+        assert_eq!(documents().unwrap().len(), 2);
+        let at = catalogue.lists[&list][0] as usize;
+        let changed = |rest: &str| fs::write(&path, text[..at].to_owned() + rest).unwrap();
+        let oid = Oid::of_names(&["x"]);
+        for (rest, expected) in [
+            (format!("\"{oid}\"\n]"), Some(vec![oid])),
+            (format!("\"{oid}\",\n\n],\n\"more\""), Some(vec![oid])),
+            (format!("\"{oid}\""), None),
+            (format!("\"{oid}\",\n}}"), None),
+            ("\"no oid\"\n]".to_owned(), None),
+        ] {
+            changed(&rest);
+            assert_eq!(documents(), expected, "{rest}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_that_stands_twice_has_both_lists() {
+        let oids = [Oid::of_names(&["a"]), Oid::of_names(&["b"])];
+        let [one, two] = oids;
+        let catalogue = catalogue(&format!(
+            "{{\n\"ouid\" : [\n\n],\n\"configurations.name\" : {{\n\
+             \"7/c\" : [\n\"{one}\"\n],\n\"7/c\" : [\n\"{two}\"\n]\n}}\n}}"
+        ));
+        let documents = catalogue.unwrap().documents("7/c").unwrap();
+        assert_eq!(documents, Some(oids.to_vec()));
+    }
 }
