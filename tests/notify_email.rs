@@ -312,7 +312,7 @@ fn a_server_that_hangs_keeps_nobody() {
     assert!(!test.work(".archiver.lock").exists());
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let asked = Instant::now();
-    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(asked.elapsed() < Duration::from_secs(20));
     assert!(log().contains("not done before the shutdown"), "{}", log());
 }

@@ -227,10 +227,10 @@ impl Case<'_> {
         match (ended.status.code(), ended.status.signal()) {
             (None, Some(9)) if self.way == Way::Kill => {}
             (Some(1), _) if self.way != Way::Kill => {}
-            // A document that can't be read is no reason to stop: it says so, and the
-            // next execution adds what is missing.
+            // A document or a record that can't be read is no reason to stop: it says so,
+            // and the next execution adds what is missing.
             (Some(0), _)
-                if self.way == Way::Wrong
+                if (self.way == Way::Wrong || is_of_a_record(struck))
                     && ended.stderr.contains("its stop time could not be added") => {}
             (Some(0), _) if self.way != Way::Kill && !self.scenario.fails => {
                 self.after

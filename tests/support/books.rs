@@ -10,6 +10,7 @@ use run_record_archiver::artdaqdb::document;
 use run_record_archiver::artdaqdb::index::Index;
 use run_record_archiver::history;
 use run_record_archiver::incomplete::IncompleteRuns;
+use run_record_archiver::lock::holder;
 use run_record_archiver::run_list::RunList;
 use run_record_archiver::state::StateStore;
 use serde_json::Value;
@@ -27,6 +28,9 @@ pub fn assert_readable(test: &Test) -> usize {
         match name.as_str() {
             name if name.starts_with('.') && name.ends_with(".tmp") => temporary += 1,
             ".archiver.lock" => assert!(File::open(&path).unwrap().try_lock().is_ok(), "locked"),
+            ".archiver.lock.holder" => {
+                holder::Holder::read(&test.work(".archiver.lock")).unwrap();
+            }
             name if name.starts_with("importer_state") || name.starts_with("migrator_state") => {
                 let state = StateStore::new(path, PathBuf::new()).read("").unwrap();
                 assert!(state.last_contiguous_run <= state.last_attempted_run);
