@@ -17,52 +17,99 @@ use run_record_archiver::run::{FclFile, Run};
 
 const ENTITIES: usize = 60;
 const NEW_RUNS: u64 = 20;
+const ROUNDS: usize = 5;
 
 fn main() {
+    let archives: Vec<Archive> = [0, 1_000, 10_000].map(Archive::new).into();
     println!(
         "archived runs | index MB | parse MB/s | write MB/s | read all ms | documents ms/run | publish ms"
     );
+    // In turn, as a disk's speed changes with what was written before.
+    let mut measured: Vec<Vec<Measured>> = archives.iter().map(|_| Vec::new()).collect();
+    for _ in 0..ROUNDS {
+        for (archive, measured) in archives.iter().zip(&mut measured) {
+            measured.push(archive.measure());
+        }
+    }
     let mut per_run = Vec::new();
-    for archived in [0, 1_000, 10_000] {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let root = directory.path().join("archive");
-        let megabytes = make_archive(&root, archived);
-        let (parse, write) = index_speed(&root);
+    for (archive, measured) in archives.iter().zip(&measured) {
+        let [parse, write, read, documents, publish] =
+            std::array::from_fn(|figure| median(measured.iter().map(|it| it[figure])));
+        println!(
+            "{:13} | {:8.1} | {parse:10.0} | {write:10.0} | {read:11.1} | {documents:16.2} | {publish:10.1}",
+            archive.runs, archive.megabytes,
+        );
+        per_run.push(documents);
+    }
+    let least = per_run.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = per_run.iter().copied().fold(0.0, f64::max);
+    println!(
+        "documents of a run, dearest to cheapest: {:.2}",
+        most / least
+    );
+}
 
-        let uri = format!("filesystemdb://{}", root.display());
+/// Parse and write in MB/s, reading all in ms, documents in ms a run, publishing in ms.
+type Measured = [f64; 5];
+
+/// An archive as it is before it is written to.
+struct Archive {
+    runs: u64,
+    megabytes: f64,
+    directory: tempfile::TempDir,
+}
+
+impl Archive {
+    fn new(runs: u64) -> Archive {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let megabytes = make_archive(&directory.path().join("archive"), runs);
+        Archive {
+            runs,
+            megabytes,
+            directory,
+        }
+    }
+
+    fn measure(&self) -> Measured {
+        let root = self.directory.path().join("archive");
+        let (parse, write) = index_speed(&root);
+        // Each time the same archive: its indexes without the documents of the last time.
+        let copy = tempfile::tempdir_in(self.directory.path()).expect("a temporary directory");
+        for collection in ["RunHistory", "SystemLayout"] {
+            let index = Path::new(collection).join("index.json");
+            fs::create_dir(copy.path().join(collection)).expect("a directory");
+            fs::copy(root.join(&index), copy.path().join(&index)).expect("a copy");
+        }
+        let uri = format!("filesystemdb://{}", copy.path().display());
         let db = FilesystemDb::new(&uri).expect("an archive");
         let started = Instant::now();
-        assert_eq!(db.runs().expect("runs").len() as u64, archived);
+        assert_eq!(db.runs().expect("runs").len() as u64, self.runs);
         let read = started.elapsed();
 
         let files = run_of_entities();
         let started = Instant::now();
-        for run in archived + 1..=archived + NEW_RUNS {
+        for run in self.runs + 1..=self.runs + NEW_RUNS {
             db.insert(Run(run), "bench", &files).expect("inserted");
         }
         let documents = started.elapsed() / NEW_RUNS as u32;
         let started = Instant::now();
         db.publish().expect("published");
         let publish = started.elapsed();
-        println!(
-            "{archived:13} | {megabytes:8.1} | {parse:10.0} | {write:10.0} | {:11.1} | {:16.2} | {:10.1}",
+        let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+        [
+            parse,
+            write,
             milliseconds(read),
             milliseconds(documents),
-            milliseconds(publish)
-        );
-        per_run.push(documents);
-    }
-    let (least, most) = (per_run.iter().min(), per_run.iter().max());
-    if let (Some(least), Some(most)) = (least, most) {
-        println!(
-            "documents of a run, dearest to cheapest: {:.2}",
-            most.as_secs_f64() / least.as_secs_f64()
-        );
+            milliseconds(publish),
+        ]
     }
 }
 
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
 }
 
 /// An archive whose indexes name `runs` runs; gives their size in MB.
