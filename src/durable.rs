@@ -55,7 +55,7 @@ pub fn keep(path: &Path, suffix: &str) -> Result<Option<PathBuf>> {
     let mut kept = path.as_os_str().to_owned();
     kept.push(format!(".{suffix}"));
     let kept = PathBuf::from(kept);
-    if !kept.exists() {
+    if !faults::exists(&kept) {
         let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
         replace(&kept, &contents, mode & 0o777)?;
     }

@@ -236,11 +236,7 @@ impl Stage for Importer<'_> {
             record.files.len(),
             record.configuration
         );
-        // Without metadata.txt there will never be a stop time.
-        let metadata = path.join("metadata.txt");
-        let has_metadata =
-            fs::exists(&metadata).map_err(|source| Error::io("look for", &metadata, source))?;
-        if !record.update.has_stop_time && has_metadata {
+        if record.update.awaits_stop_time {
             // Remembered before it is visible: nobody would ask for its stop time else.
             self.incomplete.remember(run);
             self.incomplete.save()?;

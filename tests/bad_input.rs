@@ -1,7 +1,7 @@
 //! Run records that are broken in every way: each is the failure of its own run
 //! and nobody else's. Never a panic, a hang, or a write where nothing belongs.
 //!
-//! `RUN_RECORD_ARCHIVER_LONG=1` takes ten times as many; `SEED=n` others.
+//! `RUN_RECORD_ARCHIVER_LONG=1` takes ten times as many; `RUN_RECORD_ARCHIVER_SEED=n` others.
 
 #[path = "support/mutations/mod.rs"]
 mod mutations;
@@ -44,7 +44,7 @@ const GOOD: [u64; 3] = [1, 500, 1000];
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn seed() -> u64 {
-    std::env::var("SEED").map_or(20_260_210, |seed| seed.parse().unwrap())
+    std::env::var("RUN_RECORD_ARCHIVER_SEED").map_or(20_260_210, |seed| seed.parse().unwrap())
 }
 
 /// Good records to begin with.

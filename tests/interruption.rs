@@ -4,7 +4,6 @@ mod support;
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use run_record_archiver::artdaqdb::index::Index;
 use run_record_archiver::run::Run;
 use rustix::process::Signal;
 use support::archiver::Test;
-use support::{send, wait_until};
+use support::{documents_in, send, wait_until};
 
 fn log_has(test: &Test, text: &str) -> bool {
     fs::read_to_string(test.work("archiver.log")).is_ok_and(|log| log.contains(text))
@@ -38,19 +37,8 @@ fn assert_every_run_once(test: &Test, runs: impl Iterator<Item = u64> + Clone) {
             runs.clone().count() * documents,
             "{collection}"
         );
-        assert_eq!(index.len(), count_documents(&directory), "{collection}");
+        assert_eq!(index.len(), documents_in(&directory), "{collection}");
     }
-}
-
-fn count_documents(directory: &Path) -> usize {
-    fs::read_dir(directory)
-        .unwrap()
-        .filter(|entry| {
-            let name = entry.as_ref().unwrap().file_name();
-            let name = name.to_str().unwrap();
-            name.ends_with(".json") && name != "index.json" && !name.starts_with('.')
-        })
-        .count()
 }
 
 #[test]
@@ -62,7 +50,7 @@ fn a_kill_in_the_middle_of_an_import_loses_nothing_and_doubles_nothing() {
     for kill_at in [1, 150, 400, 700] {
         let mut child = test.start(&["--import-only"]);
         wait_until("documents", || {
-            documents.is_dir() && count_documents(&documents) >= kill_at
+            documents.is_dir() && documents_in(&documents) >= kill_at
         });
         send(&child, Signal::KILL);
         assert_eq!(child.wait().unwrap().signal(), Some(9));

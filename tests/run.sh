@@ -79,7 +79,7 @@ step 'cargo doc'
 RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
 
 step 'shellcheck'
-shellcheck run_archiver.sh tests/run.sh tests/long.sh tests/install_smtpd.sh tests/install_mongod.sh .ci/run src/artdaqdb/tools/remote.sh
+shellcheck run_archiver.sh tests/run.sh tests/long.sh tests/install_smtpd.sh tests/install_mongod.sh benches/compare.sh .ci/run src/artdaqdb/tools/remote.sh
 
 step 'cargo test'
 # One build for all tests; those that make operations fail need the feature.

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use run_record_archiver::artdaqdb::filesystem::FilesystemDb;
 use run_record_archiver::artdaqdb::tools::{Settings, ToolsDb};
 use run_record_archiver::artdaqdb::{ArtdaqDb, NativeDb, Presence};
-use run_record_archiver::error::{Error, ErrorKind};
+use run_record_archiver::error::ErrorKind;
 use run_record_archiver::run::Run;
 use support::sshd::Sshd;
-use support::tools::StandIns;
+use support::tools::{StandIns, assert_says};
 use support::{fcl, small_run, text_of};
 
 struct Setup {
@@ -60,14 +60,6 @@ impl Setup {
             self.sshd.temporary_files(),
             [""; 0].map(std::path::PathBuf::from)
         );
-    }
-}
-
-#[track_caller]
-fn assert_says(error: &Error, kind: ErrorKind, words: &[&str]) {
-    assert_eq!(error.kind(), kind, "{error}");
-    for word in words {
-        assert!(error.to_string().contains(word), "no {word:?} in: {error}");
     }
 }
 

@@ -8,7 +8,6 @@ mod ucondb_server;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -19,6 +18,7 @@ use run_record_archiver::lock::holder::{Holder, path, this_host};
 use run_record_archiver::run::Run;
 use rustix::process::{Pid, Signal, kill_process};
 use support::archiver::Test;
+use support::documents_in;
 use ucondb_server::{FOLDER, OBJECT, Options, PASSWORD, Transport, USER, UconDbServer};
 
 /// How many rounds the overlapping archivers go.
@@ -278,17 +278,6 @@ fn assert_every_run_once(test: &Test, runs: &[u64]) {
             "{collection}"
         );
     }
-}
-
-fn documents_in(directory: &Path) -> usize {
-    fs::read_dir(directory)
-        .unwrap()
-        .filter(|entry| {
-            let name = entry.as_ref().unwrap().file_name();
-            let name = name.to_str().unwrap();
-            name.ends_with(".json") && name != "index.json" && !name.starts_with('.')
-        })
-        .count()
 }
 
 /// Two archivers with work directories of their own, on the records, the

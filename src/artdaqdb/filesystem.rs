@@ -488,6 +488,8 @@ impl NativeDb for FilesystemDb {
         for (_, collection) in collections.each() {
             // Another program may have written since.
             collection.forget();
+            // Entities take the whole index; the catalogue would be read in vain.
+            collection.index()?;
             let oids: Vec<Oid> = collection.oids(run)?.into_iter().collect();
             for (entity, count) in collection.index()?.entities(&oids) {
                 *documents.entities.entry(entity).or_default() += count;

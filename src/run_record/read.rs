@@ -56,6 +56,8 @@ pub struct Update {
     /// Whether metadata.txt has the stop time. A run without it is still going,
     /// or never ended properly.
     pub has_stop_time: bool,
+    /// Whether it may come: there is a metadata.txt, and no stop time in it.
+    pub awaits_stop_time: bool,
 }
 
 impl RunRecord {
@@ -171,9 +173,11 @@ fn update(metadata: &str, listing: &Listing, options: &Options) -> Update {
             });
         }
     }
+    let has_stop_time = Facts::read(metadata).has_stop_time();
     Update {
         files,
-        has_stop_time: Facts::read(metadata).has_stop_time(),
+        has_stop_time,
+        awaits_stop_time: !has_stop_time && listing.txt.contains("metadata.txt"),
     }
 }
 
@@ -193,23 +197,24 @@ fn configuration(run: Run, metadata: Option<&str>) -> String {
     DEFAULT_CONFIGURATION.to_string()
 }
 
+/// Why something of a run record can't be read. A bad sector, or a link to what
+/// can't be read, is the run's failure: were it the machine's, one of them would
+/// keep all other runs from being archived.
+fn unreadable(run: Run, path: &Path, source: std::io::Error) -> Error {
+    if source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) {
+        return Error::RunRecord {
+            path: path.to_path_buf(),
+            problem: format!(
+                "run {run}: cannot be read: {source}. Check the disk, or what the link leads to"
+            ),
+        };
+    }
+    Error::io("read", path, source)
+}
+
 /// Reads a regular file of a run record as text.
 fn read_text(run: Run, path: &Path) -> Result<String> {
-    let failed = |source: std::io::Error| {
-        // A bad sector, or a link to what can't be read: were it the machine's
-        // fault, one such file would keep all other runs from being archived.
-        if source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) {
-            let problem = format!(
-                "run {run}: cannot be read: {source}. Check the disk, or what the link leads to; \
-                 when the file can be read, --retry-failed-import takes the run"
-            );
-            return Error::RunRecord {
-                path: path.to_path_buf(),
-                problem,
-            };
-        }
-        Error::io("read", path, source)
-    };
+    let failed = |source| unreadable(run, path, source);
     let file = File::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
     let mut bytes = Vec::new();

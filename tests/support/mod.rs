@@ -71,6 +71,18 @@ pub fn seed(name: &str) -> u64 {
     seed
 }
 
+/// How many documents a collection's directory holds, whatever its index says.
+pub fn documents_in(directory: &Path) -> usize {
+    std::fs::read_dir(directory)
+        .unwrap()
+        .filter(|entry| {
+            let name = entry.as_ref().unwrap().file_name();
+            let name = name.to_str().unwrap();
+            name.ends_with(".json") && name != "index.json" && !name.starts_with('.')
+        })
+        .count()
+}
+
 /// A file of the project.
 pub fn project(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)

@@ -78,3 +78,32 @@ pub(super) fn kind(name: &str) -> Option<AtomKind> {
         .find(|plain| plain.name == name)
         .map(|plain| plain.kind)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_has_its_own() {
+        for plain in &ALL {
+            assert_eq!(of(plain.kind).name, plain.name);
+            assert_eq!(kind(plain.name), Some(plain.kind));
+            let followed = format!("{},\n", plain.text);
+            assert_eq!(at_start(followed.as_bytes()).unwrap().kind, plain.kind);
+        }
+        use AtomKind::{Bool, Complex, DoubleQuoted, Nil, Number, SingleQuoted, TableId, Unquoted};
+        for kind in [
+            Bool,
+            Complex,
+            DoubleQuoted,
+            Nil,
+            Number,
+            SingleQuoted,
+            TableId,
+            Unquoted,
+        ] {
+            assert_eq!(of(kind).kind, kind);
+        }
+        assert!(at_start(b"{\n\"type\" : \"number\",\n\"comment\" : \"# x\"").is_none());
+    }
+}

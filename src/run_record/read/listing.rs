@@ -10,6 +10,7 @@ use crate::faults::fs::{self, DirEntry};
 use crate::run::{Run, SCHEMA_ENTITY};
 
 use super::super::Generated;
+use super::unreadable;
 
 /// The files of a run record that are read.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl Listing {
     /// Lists a run record. Logs what is left out: in a warning where it looks
     /// like a file that should be archived.
     pub fn read(run: Run, path: &Path) -> Result<Listing> {
-        let failed = |source| Error::io("read", path, source);
+        let failed = |source| unreadable(run, path, source);
         let mut listing = Listing {
             run,
             fcl: BTreeMap::new(),
@@ -57,7 +58,7 @@ impl Listing {
             self.other.insert(name);
             return Ok(());
         }
-        if let Some(problem) = irregular(entry)? {
+        if let Some(problem) = irregular(run, entry)? {
             log::warn!("run {run}: {text} is left out: {problem}");
             self.other.insert(name);
             return Ok(());
@@ -147,9 +148,9 @@ impl Listing {
 }
 
 /// Why an entry can't be read as a file: opening it could wait for ever or fail.
-fn irregular(entry: &DirEntry) -> Result<Option<&'static str>> {
+fn irregular(run: Run, entry: &DirEntry) -> Result<Option<&'static str>> {
     let path = entry.path();
-    let failed = |source| Error::io("read", &path, source);
+    let failed = |source| unreadable(run, &path, source);
     let mut kind = entry.file_type().map_err(failed)?;
     if kind.is_symlink() {
         kind = match fs::metadata(&path) {
