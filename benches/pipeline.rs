@@ -57,7 +57,7 @@ fn main() {
         pipeline("16 workers: ", 100, 16, None);
     }
     if wanted("mongodb") {
-        let mongod = Mongod::start(Kind::ReplicaSet).expect("a mongod");
+        let mongod = Mongod::start_large(Kind::ReplicaSet).expect("a mongod");
         pipeline("MongoDB: ", 50, 2, Some(mongod.uri("")));
     }
     if wanted("start") {

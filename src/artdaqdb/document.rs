@@ -2,12 +2,15 @@
 //! that holds the FHiCL as data and metadata, and what belongs to its file.
 //!
 //! [`write()`] makes the text that artdaq_database v1_10 makes, byte for byte,
-//! and [`read`] takes any document of the real tools. `docs/fhicl.md` tells how
+//! and [`read`] takes any document of the real tools. MongoDB holds the same as
+//! BSON, which is written without the text. `docs/fhicl.md` tells how
 //! the few things are held for which the real tools have no place.
 
 mod json;
 pub(super) mod plain;
 mod read;
+mod sink;
+mod text;
 mod tree;
 mod write;
 
@@ -15,8 +18,13 @@ pub use read::read;
 #[cfg(feature = "mongodb")]
 pub(super) use read::read_tree;
 #[cfg(feature = "mongodb")]
+pub(super) use sink::Key;
+pub(super) use sink::Sink;
+pub(super) use text::Text;
+#[cfg(feature = "mongodb")]
 pub(super) use tree::{Builder, Tree};
 pub use write::write;
+pub(super) use write::write_to;
 
 use crate::run::Run;
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::compose::{collection_of, compose};
-use super::document::{self, StoredDocument};
+use super::document::{self, StoredDocument, Text};
 use super::index::{Entry, Oid};
 use super::{
     ArtdaqDb, Configuration, Documents, NativeDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT, choice,
@@ -191,7 +191,7 @@ impl FilesystemDb {
         let oid = system_metadata::oid(&self.location);
         durable::replace(
             &directory.join(format!("{oid}.json")),
-            system_metadata::text(&self.location).as_bytes(),
+            system_metadata::text(&self.location)?.as_bytes(),
             durable::SHARED,
         )
     }
@@ -213,11 +213,12 @@ impl FilesystemDb {
         let mut written = Written::default();
         for (file, oid) in files {
             let collection = collection_of(&file.entity);
-            let composed = compose(run, version, file, *oid)?;
+            let mut text = Text::default();
+            let assigned = compose(run, version, file, *oid, &mut text)?;
             let path = self.root.join(collection).join(format!("{oid}.json"));
             written.unsynced.push(durable::write_entry(
                 &path,
-                composed.text.as_bytes(),
+                text.finish().as_bytes(),
                 durable::SHARED,
             )?);
             let entries = match collection {
@@ -230,7 +231,7 @@ impl FilesystemDb {
                 configuration: version.to_owned(),
                 entity: file.entity.clone(),
                 run: run.to_string(),
-                assigned: composed.assigned,
+                assigned,
             });
         }
         Ok(written)

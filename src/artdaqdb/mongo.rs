@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mongodb::bson::oid::ObjectId;
-use mongodb::bson::{RawDocumentBuf, doc};
+use mongodb::bson::{RawDocumentBuf, doc, rawdoc};
 use mongodb::error::Error as DriverError;
 
 use super::compose::{collection_of, compose};
@@ -28,9 +28,11 @@ use super::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::{FclFile, Run};
 use address::Address;
+use bson::Bson;
 use connection::{Batch, Connection, Stored, persevere, wait};
 
 mod address;
+mod bson;
 mod connection;
 mod failure;
 mod tree;
@@ -133,9 +135,11 @@ impl MongoDb {
             return Ok(());
         }
         let location = &self.address.location;
-        let text = system_metadata::text(location);
-        let document = tree::to_bson(&text, system_metadata::oid(location))
-            .map_err(|error| Error::Unexpected(format!("SystemMetadata: {error}")))?;
+        let facts =
+            mongodb::bson::serialize_to_raw_document_buf(&system_metadata::Facts::now(location))
+                .map_err(|error| Error::Unexpected(format!("SystemMetadata: {error}")))?;
+        let oid = ObjectId::from(system_metadata::oid(location).bytes());
+        let document = rawdoc! { "_id": oid, "document": facts };
         match persevere(|| collection.insert_one(&document).run()) {
             Err(error) if !failure::is_only_duplicates(&error) => Err(failed(error)),
             _ => Ok(()),
@@ -190,8 +194,9 @@ impl MongoDb {
     fn compose(&self, run: Run, version: &str, files: &[(&FclFile, Oid)]) -> Result<Batch> {
         let mut batch = Batch::default();
         for (file, oid) in files {
-            let composed = compose(run, version, file, *oid)?;
-            let document = tree::to_bson(&composed.text, *oid).map_err(|unfit| {
+            let mut bson = Bson::new(*oid);
+            compose(run, version, file, *oid, &mut bson)?;
+            let document = bson.finish().map_err(|unfit| {
                 self.refuse(format!(
                     "run {run}: {} can't be stored: {unfit}",
                     file.entity

@@ -77,16 +77,23 @@ impl Mongod {
     /// Starts a server with more arguments. One that demands TLS or credentials
     /// must be standalone.
     pub fn start_with(kind: Kind, arguments: &[&str]) -> Option<Mongod> {
+        let small = ["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64"];
+        Mongod::start_sized(kind, &[&small, arguments].concat())
+    }
+
+    /// Starts a server that takes what memory and disk it wants, as one that has a
+    /// machine to itself: for benches. A test's is small, for there are many.
+    pub fn start_large(kind: Kind) -> Option<Mongod> {
+        Mongod::start_sized(kind, &[])
+    }
+
+    fn start_sized(kind: Kind, arguments: &[&str]) -> Option<Mongod> {
         let binary = binary()?;
         let directory = tempfile::tempdir().unwrap();
         let port = free_port();
         let mut all: Vec<String> = [
             "--bind_ip",
             "127.0.0.1",
-            "--wiredTigerCacheSizeGB",
-            "0.25",
-            "--oplogSize",
-            "64",
             "--nounixsocket",
             "--setParameter",
             "enableTestCommands=1",

@@ -54,7 +54,7 @@ pub(in crate::artdaqdb) struct Json<'t>(&'t [Node<'t>]);
 
 /// What a value is.
 #[derive(Debug)]
-pub(super) enum Kind<'t> {
+pub(in crate::artdaqdb) enum Kind<'t> {
     Object(Members<'t>),
     Array(Members<'t>),
     String(&'t str),
@@ -63,7 +63,7 @@ pub(super) enum Kind<'t> {
 }
 
 impl<'t> Json<'t> {
-    pub(super) fn kind(self) -> Kind<'t> {
+    pub(in crate::artdaqdb) fn kind(self) -> Kind<'t> {
         let within = Members(&self.0[1..]);
         match &self.0[0].content {
             Content::Object => Kind::Object(within),
@@ -75,7 +75,7 @@ impl<'t> Json<'t> {
     }
 
     /// The first member of that name.
-    pub(super) fn get(self, name: &str) -> Option<Json<'t>> {
+    pub(in crate::artdaqdb) fn get(self, name: &str) -> Option<Json<'t>> {
         let mut members = self.members()?;
         members
             .find(|(key, _)| *key == name)
@@ -91,7 +91,7 @@ impl<'t> Json<'t> {
     }
 
     /// The elements of an array; of all else none.
-    pub(super) fn elements(self) -> impl Iterator<Item = Json<'t>> {
+    pub(in crate::artdaqdb) fn elements(self) -> impl Iterator<Item = Json<'t>> {
         let elements = match self.kind() {
             Kind::Array(elements) => elements,
             _ => Members(&[]),
@@ -99,7 +99,7 @@ impl<'t> Json<'t> {
         elements.map(|(_, element)| element)
     }
 
-    pub(super) fn str(self) -> Option<&'t str> {
+    pub(in crate::artdaqdb) fn str(self) -> Option<&'t str> {
         match self.kind() {
             Kind::String(text) => Some(text),
             _ => None,

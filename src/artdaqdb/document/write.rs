@@ -1,33 +1,45 @@
-//! Writes a document's JSON straight from the syntax tree.
+//! Writes a document straight from the syntax tree.
 
-use super::{DocumentHead, OUTSIDE, plain};
+use super::plain;
+use super::sink::{Key, Sink};
+use super::text::Text;
+use super::{DocumentHead, OUTSIDE};
 use crate::fhicl::{
     AtomKind, Content, Document, Entry, INCLUDE_KEY, Protection, Remarks, SPLICE_KEY, Value,
 };
 
-/// Writes a document as the real tools do: no indent, `{\n"k" : v,\n...\n}`,
-/// no line end at the end.
+/// The JSON of a document, as the real tools write it.
 #[must_use]
 pub fn write(head: &DocumentHead, document: &Document) -> String {
-    let mut size = 2048 + document.comments.len() * 40;
-    for comment in &document.comments {
-        size += comment.text.len() * 2;
-    }
-    for entry in document.prolog.iter().chain(&document.main) {
-        size += entry_size(entry);
-    }
+    let mut text = Text::default();
+    write_to(&mut text, head, document);
+    text.finish()
+}
+
+/// Writes a document.
+pub(in crate::artdaqdb) fn write_to(
+    sink: &mut impl Sink,
+    head: &DocumentHead,
+    document: &Document,
+) {
+    sink.expect(size(document));
     let mut writer = Writer {
         document,
-        out: String::with_capacity(size),
+        sink,
         splices: 0,
         remarks: Remarks::new(document),
     };
     writer.whole(head);
-    writer.out
 }
 
-/// About as many bytes as an entry takes, so that the text is not copied over
+/// About as many bytes as a document's JSON takes, so that it is not copied over
 /// and over as it grows.
+fn size(document: &Document) -> usize {
+    let comments = document.comments.iter().map(|c| c.text.len() * 2 + 40);
+    let entries = document.prolog.iter().chain(&document.main).map(entry_size);
+    2048 + comments.chain(entries).sum::<usize>()
+}
+
 fn entry_size(entry: &Entry) -> usize {
     match entry {
         Entry::Assignment { name, value } => name.len() * 2 + 16 + value_size(value),
@@ -45,109 +57,124 @@ fn value_size(value: &Value) -> usize {
     }
 }
 
-struct Writer<'d> {
+const NAME: Key = Key::Known("name");
+const TYPE: Key = Key::Known("type");
+const COMMENT: Key = Key::Known("comment");
+const ANNOTATION: Key = Key::Known("annotation");
+const CHILDREN: Key = Key::Known("children");
+const PROLOG: Key = Key::Known("prolog");
+const MAIN: Key = Key::Known("main");
+
+struct Writer<'d, S> {
     document: &'d Document<'d>,
-    out: String,
+    sink: &'d mut S,
     /// How many `@table::` there were up to here.
     splices: u32,
     remarks: Remarks<'d>,
 }
 
-impl Writer<'_> {
+impl<S: Sink> Writer<'_, S> {
     fn whole(&mut self, head: &DocumentHead) {
         let document = self.document;
-        self.push("{\n\"document\" : {\n\"data\" : {\n\"prolog\" : ");
-        self.data_table(&document.prolog);
-        self.push(",\n\"main\" : ");
-        self.data_table(&document.main);
-        self.push("\n},\n\"metadata\" : {\n");
+        self.sink.open_object(Key::None);
+        self.sink.open_object(Key::Known("document"));
+        self.sink.open_object(Key::Known("data"));
+        self.data_table(PROLOG, &document.prolog);
+        self.data_table(MAIN, &document.main);
+        self.sink.close_object();
         self.splices = 0;
-        self.push(
-            "\"prolog\" : {\n\"type\" : \"table\",\n\"comment\" : \"#prolog\",\n\"children\" : ",
-        );
-        self.metadata_table(&document.prolog);
-        self.push(
-            "\n},\n\"main\" : {\n\"type\" : \"table\",\n\"comment\" : \"#main\",\n\"children\" : ",
-        );
-        self.metadata_table(&document.main);
-        self.push("\n}\n},\n\"search\" : [\n\n]\n},\n\"comments\" : [\n");
+        self.sink.open_object(Key::Known("metadata"));
+        self.part(PROLOG, "#prolog", &document.prolog);
+        self.part(MAIN, "#main", &document.main);
+        self.sink.close_object();
+        self.empty_array("search");
+        self.sink.close_object();
         self.comments();
-        self.push("\n],\n");
         self.administration(head);
+        self.sink.close_object();
+    }
+
+    fn part(&mut self, key: Key, comment: &str, entries: &[Entry]) {
+        self.sink.open_object(key);
+        self.sink.string(TYPE, "table");
+        self.sink.string(COMMENT, comment);
+        self.metadata_table(entries);
+        self.sink.close_object();
     }
 
     fn comments(&mut self) {
+        self.sink.open_array(Key::Known("comments"));
         if self.document.comments.is_empty() {
-            self.push("{\n\"linenum\" : 0,\n\"value\" : \"No comments\"\n}");
+            self.comment(0, "No comments");
         }
-        for (index, comment) in self.document.comments.iter().enumerate() {
-            self.separate(index);
-            self.push("{\n\"linenum\" : ");
-            self.number(comment.line);
-            self.push(",\n\"value\" : ");
-            self.string(&comment.text);
-            self.push("\n}");
+        for comment in &self.document.comments {
+            self.comment(comment.line, &comment.text);
         }
+        self.sink.close_array();
     }
 
-    fn data_table(&mut self, entries: &[Entry]) {
-        self.push("{\n");
-        for (index, entry) in entries.iter().enumerate() {
-            self.separate(index);
-            self.key(entry);
+    fn comment(&mut self, line: u32, text: &str) {
+        self.sink.open_object(Key::None);
+        self.sink.number(Key::Known("linenum"), line);
+        self.sink.string(Key::Known("value"), text);
+        self.sink.close_object();
+    }
+
+    fn data_table(&mut self, key: Key, entries: &[Entry]) {
+        self.sink.open_object(key);
+        for entry in entries {
+            let key = self.key(entry);
             match entry {
-                Entry::Assignment { value, .. } => self.data(value),
-                Entry::Include { file, .. } => self.string(file),
-                Entry::Splice { reference, .. } => self.string(reference),
+                Entry::Assignment { value, .. } => self.data(key, value),
+                Entry::Include { file, .. } => self.sink.string(key, file),
+                Entry::Splice { reference, .. } => self.sink.string(key, reference),
             }
         }
-        self.push("\n}");
+        self.sink.close_object();
     }
 
-    fn data(&mut self, value: &Value) {
+    fn data(&mut self, key: Key, value: &Value) {
         match &value.content {
-            Content::Atom(_, text) => self.string(text),
-            Content::Table(entries) => self.data_table(entries),
+            Content::Atom(_, text) => self.sink.string(key, text),
+            Content::Table(entries) => self.data_table(key, entries),
             Content::Sequence(values) => {
-                self.push("[\n");
-                for (index, element) in values.iter().enumerate() {
-                    self.separate(index);
-                    self.data(element);
+                self.sink.open_array(key);
+                for element in values {
+                    self.data(Key::None, element);
                 }
-                self.push("\n]");
+                self.sink.close_array();
             }
         }
     }
 
+    /// The metadata of a table's entries, its `children`.
     fn metadata_table(&mut self, entries: &[Entry]) {
-        self.push("{\n");
-        for (index, entry) in entries.iter().enumerate() {
-            self.separate(index);
-            self.key(entry);
+        self.sink.open_object(CHILDREN);
+        for entry in entries {
+            let key = self.key(entry);
             match entry {
-                Entry::Assignment { value, .. } => self.metadata(value),
+                Entry::Assignment { value, .. } => self.metadata(key, value),
                 Entry::Include { outside, .. } => {
-                    self.push("{\n\"type\" : \"string_doublequoted\",\n\"comment\" : \"\",\n\"annotation\" : \"\"");
+                    self.sink.open_object(key);
+                    self.describe("string_doublequoted", "", Some(""));
                     if *outside {
-                        self.push(",\n\"");
-                        self.push(OUTSIDE);
-                        self.push("\" : true");
+                        self.sink.boolean(Key::Known(OUTSIDE), true);
                     }
-                    self.push("\n}");
+                    self.sink.close_object();
                 }
                 Entry::Splice { line, .. } => {
                     let comment = self.remarks.comment(*line);
                     let annotation = self.remarks.annotation(*line);
-                    self.describe("string_unquoted", comment);
-                    self.annotation(annotation);
-                    self.push("\n}");
+                    self.sink.open_object(key);
+                    self.describe("string_unquoted", comment, Some(annotation));
+                    self.sink.close_object();
                 }
             }
         }
-        self.push("\n}");
+        self.sink.close_object();
     }
 
-    fn metadata(&mut self, value: &Value) {
+    fn metadata(&mut self, key: Key, value: &Value) {
         let comment = self.remarks.comment(value.line);
         let annotation = self.remarks.annotation(value.line);
         if let Content::Atom(kind, _) = value.content
@@ -156,195 +183,114 @@ impl Writer<'_> {
             && annotation.is_empty()
         {
             // As most values are.
-            self.push(plain::of(kind).text);
+            self.sink.plain(key, plain::of(kind));
             return;
         }
-        let kind = match &value.content {
-            Content::Atom(kind, _) => plain::name(*kind),
-            Content::Sequence(_) => "sequence",
-            Content::Table(_) => "table",
-        };
-        self.describe(kind, comment);
-        if !matches!(value.content, Content::Table(_)) {
-            self.annotation(annotation);
+        self.sink.open_object(key);
+        match &value.content {
+            Content::Atom(kind, _) => self.describe(plain::name(*kind), comment, Some(annotation)),
+            Content::Sequence(_) => self.describe("sequence", comment, Some(annotation)),
+            Content::Table(_) => self.describe("table", comment, None),
         }
         if let Some(keyword) = value.protection.keyword() {
-            self.push(",\n\"protection\" : ");
-            self.string(keyword);
+            self.sink.string(Key::Known("protection"), keyword);
         }
         match &value.content {
             Content::Atom(..) => {}
-            Content::Table(entries) => {
-                self.push(",\n\"children\" : ");
-                self.metadata_table(entries);
-            }
+            Content::Table(entries) => self.metadata_table(entries),
             Content::Sequence(values) => {
-                self.push(",\n\"children\" : {\n");
-                for (index, element) in values.iter().enumerate() {
-                    self.separate(index);
-                    self.push("\"");
-                    self.number(u32::try_from(index).unwrap_or(u32::MAX));
-                    self.push("\" : ");
-                    self.metadata(element);
+                self.sink.open_object(CHILDREN);
+                for (index, element) in (0..).zip(values) {
+                    self.metadata(Key::Numbered("", index), element);
                 }
-                self.push("\n}");
+                self.sink.close_object();
             }
         }
-        self.push("\n}");
+        self.sink.close_object();
     }
 
-    fn describe(&mut self, kind: &str, comment: &str) {
-        self.push("{\n\"type\" : \"");
-        self.push(kind);
-        self.push("\",\n\"comment\" : ");
-        self.string(comment);
+    fn describe(&mut self, kind: &str, comment: &str, annotation: Option<&str>) {
+        self.sink.string(TYPE, kind);
+        self.sink.string(COMMENT, comment);
+        if let Some(annotation) = annotation {
+            self.sink.string(ANNOTATION, annotation);
+        }
     }
 
-    fn annotation(&mut self, annotation: &str) {
-        self.push(",\n\"annotation\" : ");
-        self.string(annotation);
-    }
-
-    /// An entry's key, with the ` : ` after it.
-    fn key(&mut self, entry: &Entry) {
+    fn key<'e>(&mut self, entry: &'e Entry) -> Key<'e> {
         match entry {
-            Entry::Assignment { name, .. } => self.string(name),
-            Entry::Include { number, .. } => {
-                self.push("\"");
-                self.push(INCLUDE_KEY);
-                self.number(*number);
-                self.push("\"");
-            }
+            Entry::Assignment { name, .. } => Key::Name(name),
+            Entry::Include { number, .. } => Key::Numbered(INCLUDE_KEY, *number),
             Entry::Splice { .. } => {
-                self.push("\"");
-                self.push(SPLICE_KEY);
-                self.number(self.splices);
+                let number = self.splices;
                 self.splices += 1;
-                self.push("\"");
+                Key::Numbered(SPLICE_KEY, number)
             }
         }
-        self.push(" : ");
     }
 
     /// What follows the FHiCL: whose it is, and when that was said.
     fn administration(&mut self, head: &DocumentHead) {
         let run = head.run.to_string();
-        let assigned = |name: &str| {
-            format!(
-                "{{\n\"name\" : {},\n\"assigned\" : {}\n}}",
-                quoted(name),
-                quoted(head.time)
-            )
-        };
-        let event = |event: &str, name: &str| {
-            format!(
-                "{{\n\"event\" : \"{event}\",\n\"timestamp\" : {},\n\"value\" : {}\n}}",
-                quoted(head.time),
-                assigned(name)
-            )
-        };
-        let updates = [
-            event("addConfiguration", head.version),
-            event("setVersion", head.version),
-            event("setCollection", head.collection),
-            event("addEntity", head.entity),
-            event("addRun", &run),
-        ]
-        .join(",\n");
-        let time = quoted(head.time);
-        let text = format!(
-            "\"origin\" : {{\n\"format\" : \"fhicl\",\n\"name\" : {entity},\n\
-             \"source\" : \"fhicl_to_json\",\n\"timestamp\" : {time},\n\
-             \"created\" : {time},\n\"rawdata\" : [\n\n]\n}},\n\
-             \"version\" : {version},\n\
-             \"entities\" : [\n{entity_assigned}\n],\n\
-             \"configurations\" : [\n{version_assigned}\n],\n\
-             \"changelog\" : \"notprovided\",\n\
-             \"bookkeeping\" : {{\n\"isdeleted\" : false,\n\"isreadonly\" : false,\n\
-             \"updates\" : [\n{updates}\n],\n\"created\" : {time}\n}},\n\
-             \"_id\" : {{\n\"$oid\" : {oid}\n}},\n\
-             \"collection\" : {collection},\n\
-             \"aliases\" : {{\n\"active\" : [\n\n],\n\"history\" : [\n\n]\n}},\n\
-             \"runs\" : [\n{run_assigned}\n],\n\
-             \"attachments\" : [\n\n],\n\
-             \"configtype\" : \"notprovided\"\n}}",
-            entity = quoted(head.entity),
-            version = quoted(head.version),
-            oid = quoted(head.oid),
-            collection = quoted(head.collection),
-            entity_assigned = assigned(head.entity),
-            version_assigned = assigned(head.version),
-            run_assigned = assigned(&run),
-        );
-        self.push(&text);
-    }
-
-    fn push(&mut self, text: &str) {
-        self.out.push_str(text);
-    }
-
-    fn separate(&mut self, index: usize) {
-        if index > 0 {
-            self.push(",\n");
+        let time = head.time;
+        self.sink.open_object(Key::Known("origin"));
+        self.sink.string(Key::Known("format"), "fhicl");
+        self.sink.string(NAME, head.entity);
+        self.sink.string(Key::Known("source"), "fhicl_to_json");
+        self.sink.string(Key::Known("timestamp"), time);
+        self.sink.string(Key::Known("created"), time);
+        self.empty_array("rawdata");
+        self.sink.close_object();
+        self.sink.string(Key::Known("version"), head.version);
+        self.assigned_array("entities", head.entity, time);
+        self.assigned_array("configurations", head.version, time);
+        self.sink.string(Key::Known("changelog"), "notprovided");
+        self.sink.open_object(Key::Known("bookkeeping"));
+        self.sink.boolean(Key::Known("isdeleted"), false);
+        self.sink.boolean(Key::Known("isreadonly"), false);
+        self.sink.open_array(Key::Known("updates"));
+        for (event, name) in [
+            ("addConfiguration", head.version),
+            ("setVersion", head.version),
+            ("setCollection", head.collection),
+            ("addEntity", head.entity),
+            ("addRun", &run),
+        ] {
+            self.sink.open_object(Key::None);
+            self.sink.string(Key::Known("event"), event);
+            self.sink.string(Key::Known("timestamp"), time);
+            self.assigned(Key::Known("value"), name, time);
+            self.sink.close_object();
         }
+        self.sink.close_array();
+        self.sink.string(Key::Known("created"), time);
+        self.sink.close_object();
+        self.sink.identity(head.oid);
+        self.sink.string(Key::Known("collection"), head.collection);
+        self.sink.open_object(Key::Known("aliases"));
+        self.empty_array("active");
+        self.empty_array("history");
+        self.sink.close_object();
+        self.assigned_array("runs", &run, time);
+        self.empty_array("attachments");
+        self.sink.string(Key::Known("configtype"), "notprovided");
     }
 
-    fn number(&mut self, number: u32) {
-        let mut digits = [0; 10];
-        let mut rest = number;
-        let mut start = digits.len();
-        loop {
-            start -= 1;
-            digits[start] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        self.out
-            .extend(digits[start..].iter().copied().map(char::from));
+    fn assigned_array(&mut self, key: &'static str, name: &str, time: &str) {
+        self.sink.open_array(Key::Known(key));
+        self.assigned(Key::None, name, time);
+        self.sink.close_array();
     }
 
-    fn string(&mut self, text: &str) {
-        push_string(&mut self.out, text);
+    fn assigned(&mut self, key: Key, name: &str, time: &str) {
+        self.sink.open_object(key);
+        self.sink.string(NAME, name);
+        self.sink.string(Key::Known("assigned"), time);
+        self.sink.close_object();
     }
-}
 
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    push_string(&mut out, text);
-    out
-}
-
-/// What stands for each byte in a JSON string; nothing for those that stand for
-/// themselves. The real tools leave other control characters as they are.
-const ESCAPES: [&str; 256] = {
-    let mut escapes = [""; 256];
-    escapes[b'"' as usize] = "\\\"";
-    escapes[b'\\' as usize] = "\\\\";
-    escapes[0x08] = "\\b";
-    escapes[0x0c] = "\\f";
-    escapes[b'\n' as usize] = "\\n";
-    escapes[b'\r' as usize] = "\\r";
-    escapes[b'\t' as usize] = "\\t";
-    escapes
-};
-
-/// Writes a JSON string.
-fn push_string(out: &mut String, text: &str) {
-    out.push('"');
-    let bytes = text.as_bytes();
-    let mut done = 0;
-    let mut at = 0;
-    while at < bytes.len() {
-        let escape = ESCAPES[usize::from(bytes[at])];
-        if !escape.is_empty() {
-            out.push_str(&text[done..at]);
-            out.push_str(escape);
-            done = at + 1;
-        }
-        at += 1;
+    fn empty_array(&mut self, key: &'static str) {
+        self.sink.open_array(Key::Known(key));
+        self.sink.close_array();
     }
-    out.push_str(&text[done..]);
-    out.push('"');
 }

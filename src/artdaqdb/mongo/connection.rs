@@ -27,6 +27,10 @@ const ATTEMPTS: u32 = 5;
 const PATIENCE: Duration = Duration::from_secs(75);
 /// The waits between attempts, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// How many bytes of documents one request stores, unless one alone has more. Driver
+/// and server copy each request several times: for small ones they use the same
+/// memory again, large ones make the kernel clear new pages for every copy.
+const REQUEST_SIZE: usize = 1 << 19;
 /// The server's code for a list of distinct values beyond 16 MB.
 const DISTINCT_TOO_BIG: i32 = 17217;
 /// In a regular expression, how a name goes on that goes on with no digit: at
@@ -350,16 +354,25 @@ impl Connection {
 }
 
 impl Batch {
-    /// The collections that get something, SystemLayout last.
+    /// What each request stores, and in which collection: SystemLayout's last.
     fn parts(&self) -> impl Iterator<Item = (&'static str, &[RawDocumentBuf])> {
-        let parts = [
-            (RUN_HISTORY, self.run_history.as_slice()),
-            (SYSTEM_LAYOUT, self.system_layout.as_slice()),
-        ];
-        parts
-            .into_iter()
-            .filter(|(_, documents)| !documents.is_empty())
+        let history = requests(&self.run_history).map(|part| (RUN_HISTORY, part));
+        let layout = requests(&self.system_layout).map(|part| (SYSTEM_LAYOUT, part));
+        history.chain(layout)
     }
+}
+
+/// Divides documents among requests.
+fn requests(documents: &[RawDocumentBuf]) -> impl Iterator<Item = &[RawDocumentBuf]> {
+    let mut size = 0;
+    documents.chunk_by(move |document, next| {
+        size += document.as_bytes().len();
+        let fits = size + next.as_bytes().len() <= REQUEST_SIZE;
+        if !fits {
+            size = 0;
+        }
+        fits
+    })
 }
 
 /// Does what can be done twice, again and again while the network or a change of
