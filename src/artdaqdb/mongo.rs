@@ -158,25 +158,30 @@ impl MongoDb {
         }
     }
 
-    fn read_documents(
+    /// Every document of a run, RunHistory's and SystemLayout's.
+    fn stored(
         &self,
+        connection: &Connection,
+        action: &str,
         run: Run,
-        documents: &[RawDocumentBuf],
-    ) -> Result<Vec<StoredDocument>> {
-        documents
-            .iter()
-            .map(|raw| {
-                let damaged = |problem: String| {
-                    let id = raw.get_object_id("_id").map(ObjectId::to_hex);
-                    self.refuse(format!(
-                        "run {run}: document {}: {problem}; restore the document from a backup",
-                        id.unwrap_or_else(|_| "without an ObjectId".into())
-                    ))
-                };
-                let tree = tree::from_bson(raw).map_err(damaged)?;
-                document::read_tree(&tree).map_err(|error| damaged(error.to_string()))
-            })
-            .collect()
+    ) -> Result<[Vec<StoredDocument>; 2]> {
+        let [documents, schemas] = connection
+            .documents(run, |raw| self.read_document(run, raw))
+            .map_err(|error| self.failure(&format!("{action} run {run}"), &error))?;
+        let all = |documents: Vec<Result<_>>| documents.into_iter().collect::<Result<_>>();
+        Ok([all(documents)?, all(schemas)?])
+    }
+
+    fn read_document(&self, run: Run, raw: &RawDocumentBuf) -> Result<StoredDocument> {
+        let damaged = |problem: String| {
+            let id = raw.get_object_id("_id").map(ObjectId::to_hex);
+            self.refuse(format!(
+                "run {run}: document {}: {problem}; restore the document from a backup",
+                id.unwrap_or_else(|_| "without an ObjectId".into())
+            ))
+        };
+        let tree = tree::from_bson(raw).map_err(damaged)?;
+        document::read_tree(&tree).map_err(|error| damaged(error.to_string()))
     }
 
     fn raced(&self, run: Run) -> Error {
@@ -242,10 +247,8 @@ impl MongoDb {
                 .collect();
             return Ok((version, all));
         };
-        let stored = connection
-            .documents(run)
-            .map_err(|error| self.failure(&format!("read run {run}"), &error))?;
-        let present = choice::newest(run, self.read_documents(run, &stored.concat())?);
+        let stored = self.stored(connection, "read", run)?;
+        let present = choice::newest(run, stored.into_iter().flatten().collect());
         let lacking = by_entity(files).filter(|file| choice::is_missing(file, &present));
         let lacking = self.with_free_oids(connection, version, lacking)?;
         Ok((version.to_owned(), lacking))
@@ -294,12 +297,9 @@ impl MongoDb {
 
 impl NativeDb for MongoDb {
     fn documents(&self, run: Run) -> Result<Option<Documents>> {
-        let stored = self
-            .connection()?
-            .documents(run)
-            .map_err(|error| self.failure(&format!("count run {run}"), &error))?;
+        let stored = self.stored(&*self.connection()?, "count", run)?;
         let mut documents = Documents::default();
-        for document in self.read_documents(run, &stored.concat())? {
+        for document in stored.into_iter().flatten() {
             for entity in document.entities {
                 *documents.entities.entry(entity).or_default() += 1;
             }
@@ -392,9 +392,7 @@ impl ArtdaqDb for MongoDb {
 
     fn read(&self, run: Run) -> Result<Configuration> {
         let connection = self.reading()?;
-        let [documents, schemas] = connection
-            .documents(run)
-            .map_err(|error| self.failure(&format!("read run {run}"), &error))?;
+        let [documents, schemas] = self.stored(&connection, "read", run)?;
         match (documents.is_empty(), schemas.is_empty()) {
             (false, false) => {}
             (true, true) => return Err(self.refuse(format!("run {run} is not archived"))),
@@ -405,9 +403,8 @@ impl ArtdaqDb for MongoDb {
                 )));
             }
         }
-        let mut stored = self.read_documents(run, &documents)?;
-        let version = first_version(run, &stored);
-        stored.extend(self.read_documents(run, &schemas)?);
+        let version = first_version(run, &documents);
+        let stored = documents.into_iter().chain(schemas).collect();
         Ok(choice::configuration(&version, choice::newest(run, stored)))
     }
 }

@@ -31,6 +31,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// and server copy each request several times: for small ones they use the same
 /// memory again, large ones make the kernel clear new pages for every copy.
 const REQUEST_SIZE: usize = 1 << 19;
+/// How many documents one answer brings: about as many bytes. What is read in them
+/// takes a third of the memory.
+const ANSWER_DOCUMENTS: u32 = 16;
 /// The server's code for a list of distinct values beyond 16 MB.
 const DISTINCT_TOO_BIG: i32 = 17217;
 /// In a regular expression, how a name goes on that goes on with no digit: at
@@ -179,16 +182,21 @@ impl Connection {
         }))
     }
 
-    /// Every document of a run, RunHistory's and SystemLayout's.
-    pub(super) fn documents(&self, run: Run) -> Result<[Vec<RawDocumentBuf>; 2], DriverError> {
-        let find = |collection: &str, filter: Document| -> Result<Vec<_>, DriverError> {
-            let find = || {
+    /// What is read in every document of a run, RunHistory's and SystemLayout's.
+    pub(super) fn documents<T>(
+        &self,
+        run: Run,
+        read: impl Fn(&RawDocumentBuf) -> T,
+    ) -> Result<[Vec<T>; 2], DriverError> {
+        let find = |collection: &str, filter: Document| -> Result<Vec<T>, DriverError> {
+            persevere(|| {
                 self.collection(collection)
                     .find(filter.clone())
+                    .batch_size(ANSWER_DOCUMENTS)
                     .run()?
+                    .map(|document| document.map(|document| read(&document)))
                     .collect()
-            };
-            persevere(find)
+            })
         };
         for filter in [Self::of_run(run), Self::of_run_unusual(run)] {
             let documents = [
