@@ -5,7 +5,8 @@
 //! the most memory, FilesystemDB and the test server of UconDB over loopback;
 //! `workers`: the same with 16 workers; `mongodb`: the same with a real mongod;
 //! `start`: from the start to "nothing to do" over 1,000, 10,000 and 100,000
-//! archived runs; `report`: the status report of a million runs.
+//! archived runs; `one`: the same executions with one new run to import, and then
+//! to migrate; `report`: the status report of a million runs.
 //!
 //! The runs are copies, by links, of a real SBND record where `../shared` is
 //! there, and of a generated one of its size otherwise. `ARCHIVER=FILE` measures
@@ -41,6 +42,9 @@ use ucondb_server::{
     FOLDER, OBJECT, Options, PASSWORD, StoredVersion, Transport, USER, UconDbServer,
 };
 
+/// Runs that are archived already.
+const ARCHIVES: [u64; 3] = [1_000, 10_000, 100_000];
+
 fn main() {
     let names: Vec<String> = std::env::args().skip(1).collect();
     let wanted = |name: &str| {
@@ -61,8 +65,13 @@ fn main() {
         pipeline("MongoDB: ", 50, 2, Some(mongod.uri("")));
     }
     if wanted("start") {
-        for archived in [1_000, 10_000, 100_000] {
+        for archived in ARCHIVES {
             start(archived);
+        }
+    }
+    if wanted("one") {
+        for archived in ARCHIVES {
+            one(archived);
         }
     }
     if wanted("report") {
@@ -73,7 +82,7 @@ fn main() {
 /// Imports runs and migrates them, each in an execution of its own.
 fn pipeline(what: &str, runs: u64, workers: usize, mongodb: Option<String>) {
     let site = Site::new(workers, mongodb);
-    archive::links_to_record(&site.path("run_records"), runs);
+    archive::links_to_record(&site.path("run_records"), 1..=runs);
     for (stage, mode) in [("import", "--import-only"), ("migrate", "--migrate-only")] {
         let Measured { wall, cpu, memory } = measure(&mut site.archiver(&[mode]));
         let runs = runs as f64;
@@ -93,28 +102,31 @@ fn pipeline(what: &str, runs: u64, workers: usize, mongodb: Option<String>) {
 
 /// Starts where everything is archived already.
 fn start(archived: u64) {
-    let site = Site::new(2, None);
-    archive::make_index(&site.path("archive"), archived);
-    archive::empty_records(&site.path("run_records"), archived);
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("a clock");
-    let versions = (1..=archived).map(|run| StoredVersion {
-        id: run,
-        key: Some(run.to_string()),
-        tags: vec![run.to_string()],
-        recorded: now.as_secs_f64() - 60.0 * (archived - run) as f64,
-        data_key: run,
-        blob: Vec::new(),
-    });
-    site.server.set_versions(OBJECT, versions.collect());
+    let site = Site::archived(archived);
     // The first execution makes the state files and lists all of UconDB.
     for (name, times) in [("first", 1), ("start", 3)] {
         let measured = (0..times).map(|_| measure(&mut site.archiver(&["--incremental"])));
         let best = measured.min_by_key(|it| it.wall).expect("a measurement");
         let what = format!("{name} over {archived} runs");
-        figure(&what, best.wall.as_secs_f64() * 1e3, "ms");
+        figure(&what, milliseconds(best.wall), "ms");
         figure(&format!("{what}: memory"), best.memory as f64 / 1e6, "MB");
+    }
+}
+
+/// Imports one run where all others are archived, and migrates it.
+fn one(archived: u64) {
+    let site = Site::archived(archived);
+    measure(&mut site.archiver(&["--incremental"]));
+    archive::links_to_record(&site.path("run_records"), archived + 1..=archived + 1);
+    for (stage, mode) in [
+        ("imported", "--import-only"),
+        ("migrated", "--migrate-only"),
+    ] {
+        let Measured { wall, cpu, memory } = measure(&mut site.archiver(&["--incremental", mode]));
+        let what = format!("one run {stage} over {archived}");
+        figure(&what, milliseconds(wall), "ms");
+        figure(&format!("{what}: CPU"), milliseconds(cpu), "ms");
+        figure(&format!("{what}: memory"), memory as f64 / 1e6, "MB");
     }
 }
 
@@ -158,6 +170,26 @@ impl Site {
             url = site.server.url(),
         );
         std::fs::write(site.path("config.yaml"), config).expect("a configuration");
+        site
+    }
+
+    /// One where so many runs are archived, in artdaqDB and in UconDB.
+    fn archived(runs: u64) -> Site {
+        let site = Site::new(2, None);
+        archive::make_index(&site.path("archive"), runs);
+        archive::empty_records(&site.path("run_records"), runs);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("a clock");
+        let versions = (1..=runs).map(|run| StoredVersion {
+            id: run,
+            key: Some(run.to_string()),
+            tags: vec![run.to_string()],
+            recorded: now.as_secs_f64() - 60.0 * (runs - run) as f64,
+            data_key: run,
+            blob: Vec::new(),
+        });
+        site.server.set_versions(OBJECT, versions.collect());
         site
     }
 
