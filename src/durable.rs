@@ -134,18 +134,28 @@ pub fn write_entry(path: &Path, contents: &[u8], mode: u32) -> Result<Unsynced> 
         }
         // It exists, or the file system can't tell (EINVAL on some network ones).
         Err(_) => {
-            Unsynced(Some(temporary.path.clone())).sync()?;
+            temporary.sync()?;
             publish(temporary, path)?;
             Ok(Unsynced(None))
         }
     }
 }
 
-/// A complete and durable file that is not yet visible under its name.
+/// A file that is not yet visible under its name. Dropped, it is gone.
 #[derive(Debug)]
 pub struct Temporary {
     path: PathBuf,
     renamed: bool,
+}
+
+impl Temporary {
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// As for [`Unsynced::sync`].
+    pub fn sync(&self) -> Result<()> {
+        Unsynced(Some(self.path.clone())).sync()
+    }
 }
 
 impl Drop for Temporary {
@@ -163,11 +173,16 @@ impl Drop for Temporary {
 /// The file can't be created or written.
 pub fn write_temporary(path: &Path, contents: &[u8], mode: u32) -> Result<Temporary> {
     let temporary = create_temporary(path, contents, mode)?;
-    Unsynced(Some(temporary.path.clone())).sync()?;
+    temporary.sync()?;
     Ok(temporary)
 }
 
-fn create_temporary(path: &Path, contents: &[u8], mode: u32) -> Result<Temporary> {
+/// Creates an empty file beside `path`, under a hidden name, to be written and then
+/// [`sync`](Temporary::sync)ed.
+///
+/// # Errors
+/// The file can't be created.
+pub fn open_temporary(path: &Path, mode: u32) -> Result<(Temporary, File)> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(
@@ -175,7 +190,7 @@ fn create_temporary(path: &Path, contents: &[u8], mode: u32) -> Result<Temporary
         std::process::id(),
         COUNTER.fetch_add(1, Ordering::Relaxed)
     ));
-    let mut file = OpenOptions::new()
+    let file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
@@ -196,7 +211,13 @@ fn create_temporary(path: &Path, contents: &[u8], mode: u32) -> Result<Temporary
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(write(source)),
     }
-    file.write_all(contents).map_err(write)?;
+    Ok((temporary, file))
+}
+
+fn create_temporary(path: &Path, contents: &[u8], mode: u32) -> Result<Temporary> {
+    let (temporary, mut file) = open_temporary(path, mode)?;
+    file.write_all(contents)
+        .map_err(|source| Error::io("write", path, source))?;
     Ok(temporary)
 }
 

@@ -32,6 +32,7 @@ pub use rebuild::{Comparison, Rebuilt};
 
 mod catalogue;
 mod collection;
+mod merge;
 mod rebuild;
 mod turn;
 
@@ -345,15 +346,16 @@ impl Collections {
     }
 
     /// An oid for another document of this entity: the first that is not taken.
-    fn next_oid(&mut self, version: &str, entity: &str) -> Result<Oid> {
+    fn next_oid(&mut self, run: Run, version: &str, entity: &str) -> Result<Oid> {
         let collection = match entity {
             SCHEMA_ENTITY => &mut self.system_layout,
             _ => &mut self.run_history,
         };
+        let published = collection.oids(run)?;
         let mut number = 0;
         loop {
             let oid = Oid::of_names(&[version, entity, &number.to_string()]);
-            let taken = collection.index()?.contains(oid)
+            let taken = published.contains(&oid)
                 || collection.pending().iter().any(|entry| entry.oid == oid);
             if !taken {
                 return Ok(oid);
@@ -407,7 +409,7 @@ impl ArtdaqDb for FilesystemDb {
             // What was written but never published is written again in its place.
             let oid = match present.contains_key(&file.entity) {
                 false => Oid::of_names(&[&version, &file.entity, "0"]),
-                true => self.lock().next_oid(&version, &file.entity)?,
+                true => self.lock().next_oid(run, &version, &file.entity)?,
             };
             missing.push((file, oid));
         }
@@ -424,7 +426,7 @@ impl ArtdaqDb for FilesystemDb {
             })?;
             let files = files
                 .iter()
-                .map(|file| Ok((file, collections.next_oid(&version, &file.entity)?)))
+                .map(|file| Ok((file, collections.next_oid(run, &version, &file.entity)?)))
                 .collect::<Result<Vec<_>>>()?;
             (version, files)
         };

@@ -70,8 +70,25 @@ impl fmt::Display for Oid {
 
 /// The member of an index that lists its documents.
 pub(super) const OIDS: &str = "ouid";
+const VERSIONS: &str = "version";
 /// The member that lists each configuration's documents.
 pub(super) const CONFIGURATIONS: &str = "configurations.name";
+const ENTITIES: &str = "entities.name";
+/// The member that lists each alias's documents.
+pub(super) const ALIASES: &str = "aliases.active.name";
+const RUNS: &str = "runs.name";
+/// The member that lists the times at which each configuration was assigned.
+pub(super) const ASSIGNED: &str = "configurations.assigned";
+/// The members of an index in their order. All but the first are maps of lists.
+pub(super) const MEMBERS: [&str; 7] = [
+    OIDS,
+    VERSIONS,
+    CONFIGURATIONS,
+    ENTITIES,
+    ALIASES,
+    RUNS,
+    ASSIGNED,
+];
 
 /// From a key to what stands under it, keys in the order in which they came.
 type Map<T> = IndexMap<String, Vec<T>>;
@@ -91,6 +108,23 @@ pub struct Entry {
     pub run: String,
     /// When the configuration was assigned: the document's time stamp.
     pub assigned: String,
+}
+
+impl Entry {
+    /// In which list of a member the document gets what: the list's name, which is
+    /// empty in the member that is one list, and the text.
+    pub(super) fn listed(&self, member: &str) -> Option<(&str, String)> {
+        let oid = || self.oid.to_string();
+        match member {
+            OIDS => Some(("", oid())),
+            VERSIONS => Some((&self.version, oid())),
+            CONFIGURATIONS => Some((&self.configuration, oid())),
+            ENTITIES => Some((&self.entity, oid())),
+            RUNS => Some((&self.run, oid())),
+            ASSIGNED => Some((&self.configuration, self.assigned.clone())),
+            _ => None,
+        }
+    }
 }
 
 /// The index of one collection.
@@ -216,12 +250,12 @@ impl Index {
         let mut text = String::with_capacity(4096 + self.oids.len() * 6 * 28);
         let _ = write!(text, "{{\n\"{OIDS}\" : ");
         write_list(&mut text, &self.oids);
-        write_map(&mut text, "version", &self.versions);
+        write_map(&mut text, VERSIONS, &self.versions);
         write_map(&mut text, CONFIGURATIONS, &self.configurations);
-        write_map(&mut text, "entities.name", &self.entities);
-        write_map(&mut text, "aliases.active.name", &self.aliases);
-        write_map(&mut text, "runs.name", &self.runs);
-        write_map(&mut text, "configurations.assigned", &self.assigned);
+        write_map(&mut text, ENTITIES, &self.entities);
+        write_map(&mut text, ALIASES, &self.aliases);
+        write_map(&mut text, RUNS, &self.runs);
+        write_map(&mut text, ASSIGNED, &self.assigned);
         for (key, value) in &self.unknown {
             text.push_str(",\n");
             write_string(&mut text, key);
@@ -254,7 +288,8 @@ fn write_list<T: fmt::Display>(text: &mut String, list: &[T]) {
     text.push_str("\n]");
 }
 
-fn write_string(text: &mut String, string: &str) {
+/// Writes a JSON string.
+pub(super) fn write_string(text: &mut String, string: &str) {
     text.push_str(&serde_json::Value::from(string).to_string());
 }
 
@@ -284,14 +319,14 @@ impl<'de> Deserialize<'de> for Index {
                             index.oids = map.next_value()?;
                             has_oids = true;
                         }
-                        "version" => index.versions = map.next_value::<Lists<Oid>>()?.0,
+                        VERSIONS => index.versions = map.next_value::<Lists<Oid>>()?.0,
                         CONFIGURATIONS => {
                             index.configurations = map.next_value::<Lists<Oid>>()?.0;
                         }
-                        "entities.name" => index.entities = map.next_value::<Lists<Oid>>()?.0,
-                        "aliases.active.name" => index.aliases = map.next_value::<Lists<Oid>>()?.0,
-                        "runs.name" => index.runs = map.next_value::<Lists<Oid>>()?.0,
-                        "configurations.assigned" => {
+                        ENTITIES => index.entities = map.next_value::<Lists<Oid>>()?.0,
+                        ALIASES => index.aliases = map.next_value::<Lists<Oid>>()?.0,
+                        RUNS => index.runs = map.next_value::<Lists<Oid>>()?.0,
+                        ASSIGNED => {
                             index.assigned = map.next_value::<Lists<String>>()?.0;
                         }
                         _ => {

@@ -14,9 +14,9 @@ use crate::artdaqdb::index::{CONFIGURATIONS, OIDS, Oid};
 use crate::faults::fs::File;
 
 /// How much of the file is in memory at a time.
-const PIECE: usize = 1 << 20;
+pub(super) const PIECE: usize = 1 << 20;
 /// A longer line is none of an index as the real tools and the archiver lay it out.
-const LONGEST_LINE: usize = 1 << 16;
+pub(super) const LONGEST_LINE: usize = 1 << 16;
 
 /// The configurations of an index file.
 #[derive(Debug)]
@@ -179,7 +179,7 @@ impl Lines {
 }
 
 /// The key in a line that ends with `opening`.
-fn key(line: &[u8], opening: &[u8]) -> Option<String> {
+pub(super) fn key(line: &[u8], opening: &[u8]) -> Option<String> {
     let key = line.strip_suffix(opening)?;
     serde_json::from_slice(key).ok()
 }

@@ -6,30 +6,37 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::catalogue::Catalogue;
+use super::merge::{Failure, merge};
 use super::rebuild;
 use crate::artdaqdb::index::{Entry, Index, Oid};
 use crate::artdaqdb::run_of;
-use crate::durable;
+use crate::durable::{self, Temporary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::faults::fs::{self, File, Metadata};
 use crate::run::Run;
 
-/// A collection with its index as last read or written, and the entries that
-/// wait to be published.
+/// A collection with what is known of its index, and the entries that wait to be
+/// published.
 #[derive(Debug)]
 pub(super) struct Collection {
     directory: PathBuf,
-    index: Index,
-    /// The file that `index` was read from or written to.
+    /// The file that all of this is known of.
     read: Read,
-    /// What readers need of the index, while that was not read.
-    catalogue: Option<(Catalogue, Read)>,
-    /// The configurations of each run, as the index or the catalogue has them.
+    /// The configurations of each run.
     runs: HashMap<Run, Vec<String>>,
+    contents: Contents,
     pending: Vec<Entry>,
 }
 
-/// Whether, and from which file, the index was read.
+/// What is in memory of an index. It can be large, so no more than is needed.
+#[derive(Debug)]
+enum Contents {
+    Nothing,
+    Catalogue(Catalogue),
+    Index(Box<Index>),
+}
+
+/// Whether, and in which file, the index was read or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Read {
     Not,
@@ -60,10 +67,9 @@ impl Collection {
     pub(super) fn new(directory: PathBuf) -> Collection {
         Collection {
             directory,
-            index: Index::default(),
             read: Read::Not,
-            catalogue: None,
             runs: HashMap::new(),
+            contents: Contents::Nothing,
             pending: Vec::new(),
         }
     }
@@ -76,7 +82,7 @@ impl Collection {
     /// Forgets the index as it was read.
     pub(super) fn forget(&mut self) {
         self.read = Read::Not;
-        self.catalogue = None;
+        self.contents = Contents::Nothing;
     }
 
     /// Where a document stands.
@@ -88,17 +94,22 @@ impl Collection {
         self.directory.join("index.json")
     }
 
-    /// The index, read once.
+    /// The whole index, read once.
     pub(super) fn index(&mut self) -> Result<&Index> {
-        if self.read == Read::Not {
+        if !matches!(self.contents, Contents::Index(_)) || self.read == Read::Not {
             self.load()?;
         }
-        Ok(&self.index)
+        match &self.contents {
+            Contents::Index(index) => Ok(index),
+            _ => Err(Error::Unexpected(
+                "an index was read, and is not there".into(),
+            )),
+        }
     }
 
     /// The configurations of each run, by their whole names `<run>/<name>`.
     pub(super) fn runs(&mut self) -> Result<&HashMap<Run, Vec<String>>> {
-        if self.read == Read::Not && self.catalogue.is_none() {
+        if self.read == Read::Not {
             self.survey()?;
         }
         Ok(&self.runs)
@@ -106,22 +117,25 @@ impl Collection {
 
     /// The documents of a run, whatever its configurations.
     pub(super) fn oids(&mut self, run: Run) -> Result<BTreeSet<Oid>> {
-        self.runs()?;
-        if let Some(oids) = self.catalogued(run)? {
+        if self.read == Read::Not || matches!(self.contents, Contents::Nothing) {
+            self.survey()?;
+        }
+        if let Contents::Catalogue(catalogue) = &self.contents
+            && let Some(oids) = self.catalogued(run, catalogue)?
+        {
             return Ok(oids);
         }
         self.index()?;
+        let Contents::Index(index) = &self.contents else {
+            return Ok(BTreeSet::new());
+        };
         let names = self.runs.get(&run).into_iter().flatten();
-        let oids = names.flat_map(|name| self.index.documents(name));
+        let oids = names.flat_map(|name| index.documents(name));
         Ok(oids.copied().collect())
     }
 
-    /// The documents of a run by the catalogue. Nothing, if there is none that
-    /// can be gone by.
-    fn catalogued(&self, run: Run) -> Result<Option<BTreeSet<Oid>>> {
-        let Some((catalogue, read)) = &self.catalogue else {
-            return Ok(None);
-        };
+    /// The documents of a run by the catalogue. Nothing, if it can't be gone by.
+    fn catalogued(&self, run: Run, catalogue: &Catalogue) -> Result<Option<BTreeSet<Oid>>> {
         let path = self.index_file();
         let failed = |source| Error::io("read", &path, source);
         let mut oids = BTreeSet::new();
@@ -132,7 +146,7 @@ impl Collection {
             }
         }
         // The real tools write into the file as it stands.
-        let is_same = Read::of(&catalogue.file().metadata().map_err(failed)?) == *read;
+        let is_same = Read::of(&catalogue.file().metadata().map_err(failed)?) == self.read;
         Ok(is_same.then_some(oids))
     }
 
@@ -157,10 +171,7 @@ impl Collection {
     pub(super) fn create(&mut self) -> Result<()> {
         durable::create_directory(&self.directory, 0o777)?;
         if self.on_disk()? == Read::Missing {
-            self.load()?;
-            if self.read == Read::Missing {
-                self.replace()?;
-            }
+            self.extend(&[])?;
         }
         Ok(())
     }
@@ -173,11 +184,11 @@ impl Collection {
             return Ok(());
         }
         loop {
-            if self.read == Read::Not || self.read != self.on_disk()? {
-                self.load()?;
-            }
-            self.index.extend(entries);
-            if self.replace()? {
+            let is_published = match self.merge(entries)? {
+                Some(is_published) => is_published,
+                None => self.extend(entries)?,
+            };
+            if is_published {
                 for entry in entries {
                     note_run(&mut self.runs, &entry.configuration);
                 }
@@ -190,20 +201,70 @@ impl Collection {
         }
     }
 
-    /// Replaces the index on disk, unless it is no longer the one that was read:
-    /// then nothing is written, the index counts as not read, and the answer is false.
-    fn replace(&mut self) -> Result<bool> {
-        // Until the new index is in place, ours must not be taken for it.
-        let read = std::mem::replace(&mut self.read, Read::Not);
+    /// Copies the index with entries added, as [`replace`](Self::replace) says.
+    /// Nothing, if it is not laid out for that or not there, and nothing is written.
+    fn merge(&mut self, entries: &[Entry]) -> Result<Option<bool>> {
         let path = self.index_file();
-        let text = self.index.write();
-        let temporary = durable::write_temporary(&path, text.as_bytes(), durable::SHARED)?;
+        let failed = |source| Error::io("read", &path, source);
+        let mut old = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(failed)?,
+        };
+        let read = Read::of(&old.metadata().map_err(failed)?);
+        if self.read != read {
+            // The runs of another program are known when they are asked for.
+            self.forget();
+        }
+        let (temporary, mut new) = durable::open_temporary(&path, durable::SHARED)?;
+        let is_merged = merge(&mut old, entries, &mut new).map_err(|failure| match failure {
+            Failure::Read(source) => failed(source),
+            Failure::Write(source) => Error::io("write", &path, source),
+        })?;
+        if !is_merged {
+            log::debug!(
+                "{}: not laid out as the real tools lay it out; reading all of it",
+                path.display()
+            );
+            return Ok(None);
+        }
+        temporary.sync()?;
+        self.replace(temporary, read).map(Some)
+    }
+
+    /// Writes the whole index anew with entries added, as [`replace`](Self::replace)
+    /// says.
+    fn extend(&mut self, entries: &[Entry]) -> Result<bool> {
+        self.load()?;
+        let read = self.read;
+        let Contents::Index(index) = &mut self.contents else {
+            return Err(Error::Unexpected(
+                "an index was read, and is not there".into(),
+            ));
+        };
+        index.extend(entries);
+        let text = index.write();
+        // Until the new one is in place, this must not be taken for it.
+        self.contents = Contents::Nothing;
+        let temporary =
+            durable::write_temporary(&self.index_file(), text.as_bytes(), durable::SHARED)?;
+        self.replace(temporary, read)
+    }
+
+    /// Replaces the index on disk by a new one, made of that which was `read`. If
+    /// another stands there by now, nothing is changed, and the answer is false.
+    fn replace(&mut self, new: Temporary, read: Read) -> Result<bool> {
         if self.on_disk()? != read {
+            self.forget();
             return Ok(false);
         }
-        durable::publish(temporary, &path)?;
+        let is_known = self.read == read;
+        self.forget();
+        durable::publish(new, &self.index_file())?;
         durable::sync_directory(&self.directory)?;
-        self.read = self.on_disk()?;
+        if is_known {
+            // Its runs are those that were known, and the new ones.
+            self.read = self.on_disk()?;
+        }
         Ok(true)
     }
 
@@ -220,7 +281,8 @@ impl Collection {
             return self.load();
         };
         self.runs = runs(catalogue.configurations());
-        self.catalogue = Some((catalogue, read));
+        self.contents = Contents::Catalogue(catalogue);
+        self.read = read;
         Ok(())
     }
 
@@ -228,7 +290,7 @@ impl Collection {
         self.forget();
         let path = self.index_file();
         let on_disk = self.on_disk()?;
-        self.index = match on_disk {
+        let index = match on_disk {
             Read::Missing => {
                 let exists = fs::exists(&self.directory)
                     .map_err(|source| Error::io("look for", &self.directory, source))?;
@@ -251,7 +313,8 @@ impl Collection {
                 Index::parse(&text).map_err(|error| self.damaged(error.to_string()))?
             }
         };
-        self.runs = runs(self.index.configurations());
+        self.runs = runs(index.configurations());
+        self.contents = Contents::Index(Box::new(index));
         self.read = on_disk;
         Ok(())
     }
