@@ -1,5 +1,7 @@
 use super::*;
 
+use std::path::Path;
+
 use crate::artdaqdb::index::{Index, Oid};
 
 /// A document with an identity that sorts anywhere.
@@ -142,4 +144,28 @@ fn what_can_not_be_read_or_written_is_told_apart() {
     let text = index(&entries(1..2, 0..1)).write();
     let written = merge(&mut text.as_bytes(), &[], &mut Broken);
     assert!(matches!(written, Err(Failure::Write(_))));
+}
+
+/// An index of another layout would be read whole: right, but slow.
+#[test]
+fn indexes_of_the_real_tools_are_laid_out_for_it() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/golden/db");
+    if !golden.is_dir() {
+        assert!(std::env::var_os("CI").is_none(), "no {}", golden.display());
+        eprintln!("no {}: nothing to compare with", golden.display());
+        return;
+    }
+    for collection in [
+        "after_load/RunHistory",
+        "after_load/SystemLayout",
+        "after_update/RunHistory",
+        "after_update/SystemLayout",
+    ] {
+        let text = std::fs::read_to_string(golden.join(collection).join("index.json")).unwrap();
+        let added = entries(9..10, 0..2);
+        let mut whole = Index::parse(&text).unwrap();
+        whole.extend(&added);
+        let merged = merged(&text, &added).expect(collection);
+        assert_eq!(merged, whole.write(), "{collection}");
+    }
 }
