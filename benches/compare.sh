@@ -4,8 +4,10 @@
 #     benches/compare.sh OLD NEW [NAME...]
 #
 # OLD and NEW are the programs (a release build is target/release/run_record_archiver
-# of its checkout). They are measured in turn, ROUNDS times each (default 3); for
-# each figure the medians and their ratio are printed.
+# of its checkout). They are measured in turn, ROUNDS times each (default 3), with
+# PAUSE seconds between (default 40: some file systems make new files slowly for half
+# a minute after many were deleted, and a measurement deletes its archive at its
+# end). For each figure the medians and their ratio are printed.
 
 set -euo pipefail
 
@@ -22,6 +24,7 @@ trap 'rm -rf -- "$scratch"' EXIT
 for ((round = 1; round <= ${ROUNDS:-3}; round++)); do
     for build in old new; do
         printf 'round %s: %s\n' "$round" "$build" >&2
+        sleep "${PAUSE:-40}"
         ARCHIVER=${program[$build]} cargo bench --quiet --bench pipeline -- "$@" >>"$scratch/$build"
     done
 done

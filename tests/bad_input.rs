@@ -10,11 +10,9 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hasher};
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -103,18 +101,7 @@ fn surroundings(test: &Test) -> BTreeMap<PathBuf, String> {
 /// Runs the archiver, but not for ever.
 #[track_caller]
 fn run(test: &Test, arguments: &[&str], what: &str) -> Ended {
-    let mut child = test
-        .command(arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut pipe = child.stderr.take().unwrap();
-    let words = thread::spawn(move || {
-        let mut words = Vec::new();
-        pipe.read_to_end(&mut words).unwrap();
-        words
-    });
+    let (mut child, words) = test.start_and_listen(arguments);
     let begun = Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -129,7 +116,7 @@ fn run(test: &Test, arguments: &[&str], what: &str) -> Ended {
     Ended {
         code: status.code(),
         stdout: String::new(),
-        stderr: String::from_utf8(words.join().unwrap()).unwrap(),
+        stderr: words.join().unwrap(),
     }
 }
 

@@ -6,8 +6,6 @@ mod support;
 mod ucondb_server;
 
 use std::fs;
-use std::io::Read;
-use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,18 +30,7 @@ fn at(server: &UconDbServer) -> Test {
 
 /// Runs the archiver; what it said, its exit code, its peak memory in bytes.
 fn measured(test: &Test, arguments: &[&str]) -> (String, Option<i32>, u64) {
-    let mut child = test
-        .command(arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut pipe = child.stderr.take().unwrap();
-    let words = thread::spawn(move || {
-        let mut words = String::new();
-        pipe.read_to_string(&mut words).unwrap();
-        words
-    });
+    let (mut child, words) = test.start_and_listen(arguments);
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     let begun = Instant::now();

@@ -307,32 +307,11 @@ fn storm(server: &UconDbServer, seed: u64) {
         if random.u8(..10) > 0 {
             continue;
         }
-        let any = Fault::on("", "").after(request);
-        // Only a blob has a checksum that tells whether it was changed.
-        let blob = Fault::on("GET", "/data/")
-            .without("meta_only")
-            .after(request);
-        let (fault, action) = match random.u8(..12) {
-            0 => (any, Action::ResetRequestAfter(random.u64(..2000))),
-            1 => (any, Action::LoseAnswer),
-            2 => (any, Action::CloseAnswerAfter(random.u64(..40))),
-            3 => (any, Action::ResetAnswerAfter(random.u64(..40))),
-            4 => (any, Action::Answer(Reply::html(500, "Server Error"))),
-            5 => (any, Action::Answer(Reply::html(502, "Bad Gateway"))),
-            6 => (
-                any,
-                Action::AnswerEarly(Reply::text(503, "Service unavailable")),
-            ),
-            7 => (
-                any,
-                Action::Raw(b"HTTP/1.1 503 Service unavailable\n\n".to_vec()),
-            ),
-            8 => (any, Action::Delay(Duration::from_millis(random.u64(..500)))),
-            9 => (any, Action::StallAnswer),
-            10 => (blob, Action::DropHeaders),
-            _ => (blob, Action::ChangeAnswer),
-        };
-        server.fault(fault.then(action));
+        server.fault(match random.u8(..12) {
+            10 => Fault::on_blob(request).then(Action::DropHeaders),
+            11 => Fault::on_blob(request).then(Action::ChangeAnswer),
+            _ => Fault::passing(request, &mut random),
+        });
     }
 }
 

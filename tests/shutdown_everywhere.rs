@@ -7,11 +7,10 @@ mod ucondb_server;
 
 use std::any::Any;
 use std::fs;
-use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -98,19 +97,7 @@ fn ends(set: fn() -> Option<Scene>) {
 }
 
 fn play(scene: Scene, way: &str, signals: &[Signal]) -> Option<Duration> {
-    let mut child = scene
-        .test
-        .command(scene.arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut pipe = child.stderr.take().unwrap();
-    let words = thread::spawn(move || {
-        let mut words = String::new();
-        pipe.read_to_string(&mut words).unwrap();
-        words
-    });
+    let (mut child, words) = scene.test.start_and_listen(scene.arguments);
     let begun = Instant::now();
     while !(scene.is_there)(&scene.test) {
         assert!(begun.elapsed() < Duration::from_secs(90), "{way}: in vain");

@@ -24,7 +24,7 @@ use support::archiver::Test;
 use support::books::{assert_readable, digest};
 use support::{is_long, seed, send};
 use ucondb_server::{
-    Action, FOLDER, Fault, OBJECT, Options, PASSWORD, Reply, Transport, USER, UconDbServer,
+    Action, FOLDER, Fault, OBJECT, Options, PASSWORD, Transport, USER, UconDbServer,
 };
 
 /// What the archiver may have open at once, with eight workers.
@@ -178,33 +178,13 @@ fn disturb(server: &UconDbServer, requests: u32, random: &mut fastrand::Rng) {
         .filter(|_| random.u8(..100) == 0)
         .collect::<Vec<_>>()
     {
-        let any = Fault::on("", "").after(request);
-        // Only a blob has a checksum that tells whether it was changed.
-        let blob = Fault::on("GET", "/data/")
-            .without("meta_only")
-            .after(request / 4);
-        let upload = Fault::on("POST", "/data/").after(request / 4);
-        let (fault, action) = match random.u8(..12) {
-            0 => (any, Action::ResetRequestAfter(random.u64(..2000))),
-            1 => (any, Action::LoseAnswer),
-            2 => (any, Action::CloseAnswerAfter(random.u64(..40))),
-            3 => (any, Action::ResetAnswerAfter(random.u64(..40))),
-            4 => (any, Action::Answer(Reply::html(500, "Server Error"))),
-            5 => (any, Action::Answer(Reply::html(502, "Bad Gateway"))),
-            6 => (
-                any,
-                Action::AnswerEarly(Reply::text(503, "Service unavailable")),
-            ),
-            7 => (
-                any,
-                Action::Raw(b"HTTP/1.1 503 Service unavailable\n\n".to_vec()),
-            ),
-            8 => (any, Action::Delay(Duration::from_millis(random.u64(..500)))),
-            9 => (any, Action::StallAnswer),
-            10 => (blob, Action::ChangeAnswer),
-            _ => (upload, Action::ChangeStored),
-        };
-        server.fault(fault.then(action));
+        server.fault(match random.u8(..12) {
+            10 => Fault::on_blob(request / 4).then(Action::ChangeAnswer),
+            11 => Fault::on("POST", "/data/")
+                .after(request / 4)
+                .then(Action::ChangeStored),
+            _ => Fault::passing(request, random),
+        });
     }
 }
 

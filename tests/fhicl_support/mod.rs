@@ -4,23 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
-/// A directory of the real inputs and outputs, `../shared/<name>`. Without it
-/// the test says so and passes, but never under CI.
-pub fn shared(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../shared")
-        .join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    assert!(
-        std::env::var_os("CI").is_none(),
-        "{} is missing",
-        path.display()
-    );
-    eprintln!("{} is missing: nothing to compare with", path.display());
-    None
-}
+#[allow(unused_imports, reason = "no test uses all of it")]
+pub use shared::shared;
+
+#[path = "../support/shared.rs"]
+mod shared;
 
 /// The files of a directory whose names end in `suffix`, in order.
 pub fn files(directory: &Path, suffix: &str) -> Vec<PathBuf> {

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 
 use run_record_archiver::artdaqdb::filesystem::FilesystemDb;
 use run_record_archiver::artdaqdb::{ArtdaqDb, Presence};
@@ -195,6 +197,23 @@ impl Test {
             .stderr(Stdio::null())
             .spawn()
             .unwrap()
+    }
+
+    /// Starts the archiver; what it says is there once it has ended.
+    pub fn start_and_listen(&self, arguments: &[&str]) -> (Child, JoinHandle<String>) {
+        let mut child = self
+            .command(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut pipe = child.stderr.take().unwrap();
+        let words = std::thread::spawn(move || {
+            let mut words = String::new();
+            pipe.read_to_string(&mut words).unwrap();
+            words
+        });
+        (child, words)
     }
 
     /// artdaqDB as it stands on disk.

@@ -9,6 +9,7 @@ pub mod mongo_proxy;
 #[cfg(feature = "mongodb")]
 pub mod mongod;
 pub mod peer;
+mod shared;
 pub mod smtp;
 pub mod sshd;
 pub mod tools;
@@ -20,6 +21,8 @@ use std::time::{Duration, Instant};
 
 use run_record_archiver::run::FclFile;
 use rustix::process::{Pid, Signal, kill_process};
+#[allow(unused_imports, reason = "each test binary uses a part of it")]
+pub use shared::shared;
 
 /// Sends a signal as `kill` does.
 pub fn send(child: &Child, signal: Signal) {
@@ -37,24 +40,6 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
         );
         sleep(Duration::from_millis(2));
     }
-}
-
-/// A directory or file of the real inputs and outputs, `../shared/<name>`.
-/// Without it the test says so and passes, but never under CI.
-pub fn shared(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../shared")
-        .join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    assert!(
-        std::env::var_os("CI").is_none(),
-        "{} is missing",
-        path.display()
-    );
-    eprintln!("{} is missing: nothing to compare with", path.display());
-    None
 }
 
 /// Whether the tests that can go on for long are to do so.

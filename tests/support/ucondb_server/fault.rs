@@ -65,6 +65,31 @@ impl Fault {
         }
     }
 
+    /// A fault of any kind that passes, of the request of that number.
+    pub fn passing(request: u32, random: &mut fastrand::Rng) -> Fault {
+        let any = Fault::on("", "").after(request);
+        any.then(match random.u8(..10) {
+            0 => Action::ResetRequestAfter(random.u64(..2000)),
+            1 => Action::LoseAnswer,
+            2 => Action::CloseAnswerAfter(random.u64(..40)),
+            3 => Action::ResetAnswerAfter(random.u64(..40)),
+            4 => Action::Answer(Reply::html(500, "Server Error")),
+            5 => Action::Answer(Reply::html(502, "Bad Gateway")),
+            6 => Action::AnswerEarly(Reply::text(503, "Service unavailable")),
+            7 => Action::Raw(b"HTTP/1.1 503 Service unavailable\n\n".to_vec()),
+            8 => Action::Delay(Duration::from_millis(random.u64(..500))),
+            _ => Action::StallAnswer,
+        })
+    }
+
+    /// Of the requests for a blob, the one of that number: only a blob has a
+    /// checksum that tells whether it was changed.
+    pub fn on_blob(request: u32) -> Fault {
+        Fault::on("GET", "/data/")
+            .without("meta_only")
+            .after(request)
+    }
+
     /// Only those whose target does not hold this.
     pub fn without(mut self, text: &'static str) -> Fault {
         self.without = Some(text);
