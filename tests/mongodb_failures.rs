@@ -14,7 +14,7 @@ use run_record_archiver::error::{Error, ErrorKind};
 use run_record_archiver::run::Run;
 use support::archiver::Test;
 use support::mongod::{Kind, Mongod, free_port};
-use support::small_run;
+use support::{fcl, small_run};
 
 fn assert_whole_and_once(server: &Mongod, runs: u64) {
     let db = server.archive();
@@ -173,6 +173,43 @@ fn eight_workers_archive_everything_while_connections_drop() {
         .sum();
     // Each file once.
     assert_eq!(documents + server.documents("SystemLayout").len(), files);
+}
+
+/// A run's documents come in several answers, and their server changes between two.
+#[test]
+fn a_run_is_read_anew_when_its_answers_break_off() {
+    let Some(server) = Mongod::start(Kind::ReplicaSet) else {
+        return;
+    };
+    let db = server.archive();
+    let files: Vec<_> = (0..50)
+        .map(|n| fcl(&format!("e{n:02}"), "a: 1\n"))
+        .collect();
+    let files = [small_run(1), files].concat();
+    db.insert(Run(1), "c", &files).unwrap();
+    let expected = db.read(Run(1)).unwrap();
+    assert_eq!(expected.files.len(), files.len());
+    // CursorNotFound, CursorKilled, NotWritablePrimary, InterruptedDueToReplStateChange.
+    for code in [43, 237, 10107, 11602] {
+        server.fail(
+            doc! { "times": 2 },
+            doc! {
+                "failCommands": ["getMore"],
+                "errorCode": code,
+                "appName": env!("CARGO_PKG_NAME"),
+            },
+        );
+        assert_eq!(db.read(Run(1)).unwrap(), expected, "{code}");
+    }
+    // One that never stops is told.
+    server.fail(
+        "alwaysOn",
+        doc! { "failCommands": ["getMore"], "errorCode": 43, "appName": env!("CARGO_PKG_NAME") },
+    );
+    let error = db.read(Run(1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
+    assert!(error.to_string().contains("read run 1"), "{error}");
+    server.fail("off", Document::new());
 }
 
 /// The server commits, but its answer says that nobody knows.

@@ -266,7 +266,7 @@ impl Index {
     }
 }
 
-fn write_map<T: fmt::Display>(text: &mut String, name: &str, map: &Map<T>) {
+fn write_map<T: Text>(text: &mut String, name: &str, map: &Map<T>) {
     let _ = write!(text, ",\n\"{name}\" : {{\n");
     for (number, (key, list)) in map.iter().enumerate() {
         if number > 0 {
@@ -279,13 +279,32 @@ fn write_map<T: fmt::Display>(text: &mut String, name: &str, map: &Map<T>) {
     text.push_str("\n}");
 }
 
-fn write_list<T: fmt::Display>(text: &mut String, list: &[T]) {
+fn write_list<T: Text>(text: &mut String, list: &[T]) {
     text.push_str("[\n");
     for (number, value) in list.iter().enumerate() {
-        let separator = if number > 0 { ",\n" } else { "" };
-        let _ = write!(text, "{separator}\"{value}\"");
+        if number > 0 {
+            text.push_str(",\n");
+        }
+        value.write(text);
     }
     text.push_str("\n]");
+}
+
+/// What a list holds.
+trait Text {
+    fn write(&self, text: &mut String);
+}
+
+impl Text for Oid {
+    fn write(&self, text: &mut String) {
+        let _ = write!(text, "\"{self}\"");
+    }
+}
+
+impl Text for String {
+    fn write(&self, text: &mut String) {
+        write_string(text, self);
+    }
 }
 
 /// Writes a JSON string.

@@ -206,11 +206,12 @@ impl Collection {
     fn merge(&mut self, entries: &[Entry]) -> Result<Option<bool>> {
         let path = self.index_file();
         let failed = |source| Error::io("read", &path, source);
+        // What changes from here on is seen when the file is replaced.
+        let read = self.on_disk()?;
         let mut old = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file.map_err(failed)?,
         };
-        let read = Read::of(&old.metadata().map_err(failed)?);
         if self.read != read {
             // The runs of another program are known when they are asked for.
             self.forget();

@@ -21,9 +21,11 @@ pub(super) enum Failure {
     Write(io::Error),
 }
 
-/// Writes the index `old` with these documents added to `new`. False, if the old
-/// one is not laid out as the real tools lay it out, is not whole, or has a list
-/// that is not sorted: then it has to be parsed, and what was written is nothing.
+/// Writes the index `old` with these documents added to `new`: what `Index` would
+/// write, but for names that are spelled otherwise or stand twice in a map, which
+/// are left as they are. False, if the old one is not laid out as the real tools lay
+/// it out, is not whole, or has a list that is not sorted: then it has to be parsed,
+/// and what was written is nothing.
 pub(super) fn merge(
     old: &mut impl Read,
     entries: &[Entry],
@@ -210,7 +212,7 @@ impl Merger {
     /// the one before it.
     fn text(&mut self, text: &[u8]) -> bool {
         let is_text = match self.member() {
-            ASSIGNED => memchr::memchr2(b'"', b'\\', text).is_none(),
+            ASSIGNED => is_plain(text),
             _ => is_oid(text),
         };
         // The order of an alias's documents is left as it is.
@@ -219,7 +221,8 @@ impl Merger {
         }
         while let Some(added) = self.list.next_if(|added| added.as_bytes() <= text) {
             if added.as_bytes() < text {
-                self.before.extend(["\"", &added, "\",\n"]);
+                write_string(&mut self.before, &added);
+                self.before.push_str(",\n");
             }
         }
         self.last.clear();
@@ -263,9 +266,16 @@ impl Merger {
 /// Writes texts of a list, the first with `separator`.
 fn write_texts(out: &mut String, mut separator: &str, texts: impl IntoIterator<Item = String>) {
     for text in texts {
-        out.extend([separator, "\"", &text, "\""]);
+        out.push_str(separator);
+        write_string(out, &text);
         separator = ",\n";
     }
+}
+
+/// Whether this can stand between quotes as it is.
+fn is_plain(text: &[u8]) -> bool {
+    let is_other = |byte: &u8| *byte < b' ' || matches!(byte, b'"' | b'\\');
+    !text.iter().any(is_other) && str::from_utf8(text).is_ok()
 }
 
 fn is_oid(text: &[u8]) -> bool {

@@ -183,3 +183,10 @@ fn a_refusal_says_what_was_expected() {
         assert!(error.contains(expected), "{error}");
     }
 }
+
+#[test]
+fn what_needs_escapes_is_written_as_it_was_read() {
+    let mut index = Index::default();
+    index.extend(&[entry(1, "t\"pc", "10", "a\"b\\c\n")]);
+    assert_eq!(Index::parse(&index.write()).unwrap(), index);
+}

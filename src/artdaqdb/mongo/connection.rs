@@ -188,26 +188,45 @@ impl Connection {
         run: Run,
         read: impl Fn(&RawDocumentBuf) -> T,
     ) -> Result<[Vec<T>; 2], DriverError> {
-        let find = |collection: &str, filter: Document| -> Result<Vec<T>, DriverError> {
-            persevere(|| {
-                self.collection(collection)
-                    .find(filter.clone())
-                    .batch_size(ANSWER_DOCUMENTS)
-                    .run()?
-                    .map(|document| document.map(|document| read(&document)))
-                    .collect()
-            })
-        };
         for filter in [Self::of_run(run), Self::of_run_unusual(run)] {
             let documents = [
-                find(RUN_HISTORY, filter.clone())?,
-                find(SYSTEM_LAYOUT, filter)?,
+                self.find(RUN_HISTORY, &filter, &read)?,
+                self.find(SYSTEM_LAYOUT, &filter, &read)?,
             ];
             if documents.iter().any(|documents| !documents.is_empty()) {
                 return Ok(documents);
             }
         }
         Ok([Vec::new(), Vec::new()])
+    }
+
+    /// What is read in every document that a filter selects.
+    fn find<T>(
+        &self,
+        collection: &str,
+        filter: &Document,
+        read: impl Fn(&RawDocumentBuf) -> T,
+    ) -> Result<Vec<T>, DriverError> {
+        let collection = self.collection(collection);
+        let mut attempt = 1;
+        loop {
+            let find = || collection.find(filter.clone());
+            let answers = persevere(|| find().batch_size(ANSWER_DOCUMENTS).run())?;
+            let found: Result<Vec<T>, DriverError> = answers
+                .map(|document| document.map(|document| read(&document)))
+                .collect();
+            match found {
+                // The answers end with the server that gives them, whatever the
+                // error; another one has the same documents. If there is none, it
+                // is the question that fails next.
+                Err(error) if attempt < ATTEMPTS => {
+                    log::debug!("Asking MongoDB anew after: {}", error.kind);
+                    wait(attempt);
+                    attempt += 1;
+                }
+                found => return found,
+            }
+        }
     }
 
     /// Which of these identities have a document.

@@ -124,6 +124,30 @@ fn what_is_not_whole_or_laid_out_otherwise_is_left_to_the_parser() {
 }
 
 #[test]
+fn a_damaged_byte_of_a_list_is_left_to_the_parser() {
+    let text = index(&entries(1..2, 0..1)).write();
+    let lines = text.match_indices("\n\"").filter(|(at, _)| {
+        let line = text[at + 1..].lines().next().unwrap();
+        !line.ends_with(['{', '['])
+    });
+    let mut damaged = 0;
+    for (at, _) in lines {
+        let length = text[at + 1..].find('\n').unwrap();
+        for byte in at + 2..at + length {
+            for wrong in [0, b'\n', text.as_bytes()[byte] ^ 0x80] {
+                let mut bytes = text.clone().into_bytes();
+                bytes[byte] = wrong;
+                let merged = merge(&mut bytes.as_slice(), &[], &mut Vec::new());
+                assert!(!merged.unwrap(), "{}", String::from_utf8_lossy(&bytes));
+                damaged += 1;
+            }
+        }
+    }
+    // Five lists of an oid, and one of a time stamp.
+    assert_eq!(damaged, 3 * (5 * 24 + entry(1, 0).assigned.len()));
+}
+
+#[test]
 fn what_can_not_be_read_or_written_is_told_apart() {
     struct Broken;
     impl Read for Broken {
