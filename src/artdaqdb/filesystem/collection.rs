@@ -24,16 +24,12 @@ pub(super) struct Collection {
     read: Read,
     /// The configurations of each run.
     runs: HashMap<Run, Vec<String>>,
-    contents: Contents,
+    /// What readers need of the index. It can be large, so no more than is needed
+    /// is in memory.
+    catalogue: Option<Catalogue>,
+    /// The whole index.
+    index: Option<Box<Index>>,
     pending: Vec<Entry>,
-}
-
-/// What is in memory of an index. It can be large, so no more than is needed.
-#[derive(Debug)]
-enum Contents {
-    Nothing,
-    Catalogue(Catalogue),
-    Index(Box<Index>),
 }
 
 /// Whether, and in which file, the index was read or written.
@@ -69,7 +65,8 @@ impl Collection {
             directory,
             read: Read::Not,
             runs: HashMap::new(),
-            contents: Contents::Nothing,
+            catalogue: None,
+            index: None,
             pending: Vec::new(),
         }
     }
@@ -82,7 +79,8 @@ impl Collection {
     /// Forgets the index as it was read.
     pub(super) fn forget(&mut self) {
         self.read = Read::Not;
-        self.contents = Contents::Nothing;
+        self.catalogue = None;
+        self.index = None;
     }
 
     /// Where a document stands.
@@ -96,15 +94,11 @@ impl Collection {
 
     /// The whole index, read once.
     pub(super) fn index(&mut self) -> Result<&Index> {
-        if !matches!(self.contents, Contents::Index(_)) || self.read == Read::Not {
-            self.load()?;
-        }
-        match &self.contents {
-            Contents::Index(index) => Ok(index),
-            _ => Err(Error::Unexpected(
-                "an index was read, and is not there".into(),
-            )),
-        }
+        let index = match self.index.take() {
+            Some(index) => index,
+            None => self.load()?,
+        };
+        Ok(self.index.insert(index))
     }
 
     /// The configurations of each run, by their whole names `<run>/<name>`.
@@ -117,20 +111,17 @@ impl Collection {
 
     /// The documents of a run, whatever its configurations.
     pub(super) fn oids(&mut self, run: Run) -> Result<BTreeSet<Oid>> {
-        if self.read == Read::Not || matches!(self.contents, Contents::Nothing) {
+        if self.catalogue.is_none() && self.index.is_none() {
             self.survey()?;
         }
-        if let Contents::Catalogue(catalogue) = &self.contents
+        if let Some(catalogue) = &self.catalogue
             && let Some(oids) = self.catalogued(run, catalogue)?
         {
             return Ok(oids);
         }
         self.index()?;
-        let Contents::Index(index) = &self.contents else {
-            return Ok(BTreeSet::new());
-        };
         let names = self.runs.get(&run).into_iter().flatten();
-        let oids = names.flat_map(|name| index.documents(name));
+        let oids = names.flat_map(|name| self.index.iter().flat_map(|it| it.documents(name)));
         Ok(oids.copied().collect())
     }
 
@@ -235,17 +226,11 @@ impl Collection {
     /// Writes the whole index anew with entries added, as [`replace`](Self::replace)
     /// says.
     fn extend(&mut self, entries: &[Entry]) -> Result<bool> {
-        self.load()?;
+        let mut index = self.load()?;
         let read = self.read;
-        let Contents::Index(index) = &mut self.contents else {
-            return Err(Error::Unexpected(
-                "an index was read, and is not there".into(),
-            ));
-        };
         index.extend(entries);
         let text = index.write();
-        // Until the new one is in place, this must not be taken for it.
-        self.contents = Contents::Nothing;
+        drop(index);
         let temporary =
             durable::write_temporary(&self.index_file(), text.as_bytes(), durable::SHARED)?;
         self.replace(temporary, read)
@@ -273,21 +258,26 @@ impl Collection {
     fn survey(&mut self) -> Result<()> {
         let path = self.index_file();
         let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.load(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.index = Some(self.load()?);
+                return Ok(());
+            }
             file => file.map_err(|source| Error::io("read", &path, source))?,
         };
         let failed = |source| Error::io("read", &path, source);
         let read = Read::of(&file.metadata().map_err(failed)?);
         let Some(catalogue) = Catalogue::read(file).map_err(failed)? else {
-            return self.load();
+            self.index = Some(self.load()?);
+            return Ok(());
         };
         self.runs = runs(catalogue.configurations());
-        self.contents = Contents::Catalogue(catalogue);
+        self.catalogue = Some(catalogue);
         self.read = read;
         Ok(())
     }
 
-    fn load(&mut self) -> Result<()> {
+    /// Reads the whole index, and its runs.
+    fn load(&mut self) -> Result<Box<Index>> {
         self.forget();
         let path = self.index_file();
         let on_disk = self.on_disk()?;
@@ -315,9 +305,8 @@ impl Collection {
             }
         };
         self.runs = runs(index.configurations());
-        self.contents = Contents::Index(Box::new(index));
         self.read = on_disk;
-        Ok(())
+        Ok(Box::new(index))
     }
 
     fn on_disk(&self) -> Result<Read> {

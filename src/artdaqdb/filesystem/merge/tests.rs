@@ -2,20 +2,8 @@ use super::*;
 
 use std::path::Path;
 
+use crate::artdaqdb::filesystem::catalogue::tests::entry;
 use crate::artdaqdb::index::{Index, Oid};
-
-/// A document with an identity that sorts anywhere.
-fn entry(run: u64, entity: u64) -> Entry {
-    let version = format!("{run}/tpc \"north\"");
-    Entry {
-        oid: Oid::of_names(&[&version, &entity.to_string()]),
-        configuration: version.clone(),
-        version,
-        entity: format!("entity{entity}"),
-        run: run.to_string(),
-        assigned: format!("2026-11-23T07:{:02}:14.{:03}+0000", run % 60, entity % 3),
-    }
-}
 
 fn index(entries: &[Entry]) -> Index {
     let mut index = Index::default();
