@@ -25,12 +25,6 @@ mod report;
     reason = "a bench without its peers has nothing to measure"
 )]
 mod support;
-#[path = "../tests/support/ucondb_server/mod.rs"]
-#[expect(
-    clippy::unwrap_used,
-    reason = "a bench without its server has nothing to measure"
-)]
-mod ucondb_server;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,7 +32,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use measured::{Measured, measure};
 use support::mongod::{Kind, Mongod};
-use ucondb_server::{
+use support::ucondb_server::{
     FOLDER, OBJECT, Options, PASSWORD, StoredVersion, Transport, USER, UconDbServer,
 };
 

@@ -11,16 +11,16 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What a stage does about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorKind {
+pub enum Disposition {
     /// The run itself is at fault: trying again would fail again. It goes to
     /// the failure log at once.
-    Permanent,
+    FailRun,
     /// The run may succeed when tried again.
-    Transient,
+    RetryRun,
     /// Nothing the run can help: a database unreachable, a disk full,
     /// credentials refused. The stage stops; its runs are neither failed nor
     /// attempted.
-    Unreachable,
+    StopStage,
 }
 
 /// Everything that can go wrong, by what an operator would look at.
@@ -82,7 +82,7 @@ pub enum Error {
         /// What went wrong and the way out.
         problem: String,
         /// What the stage does about it.
-        kind: ErrorKind,
+        disposition: Disposition,
     },
 
     /// UconDB refused, failed or holds what it should not.
@@ -93,7 +93,7 @@ pub enum Error {
         /// What went wrong and the way out.
         problem: String,
         /// What the stage does about it.
-        kind: ErrorKind,
+        disposition: Disposition,
     },
 
     /// A state file or failure log that can't be used.
@@ -144,24 +144,24 @@ impl Error {
 
     /// What the stage does about this error.
     #[must_use]
-    pub fn kind(&self) -> ErrorKind {
+    pub fn disposition(&self) -> Disposition {
         match self {
-            Error::ArtdaqDb { kind, .. } | Error::UconDb { kind, .. } => *kind,
-            Error::Io { source, .. } if is_environment(source) => ErrorKind::Unreachable,
+            Error::ArtdaqDb { disposition, .. } | Error::UconDb { disposition, .. } => *disposition,
+            Error::Io { source, .. } if is_environment(source) => Disposition::StopStage,
             Error::OnPurpose {
                 is_permanent: false,
                 ..
-            } => ErrorKind::Transient,
+            } => Disposition::RetryRun,
             Error::RunRecord { .. }
             | Error::Syntax { .. }
             | Error::Io { .. }
             | Error::OnPurpose { .. }
-            | Error::Unexpected(_) => ErrorKind::Permanent,
+            | Error::Unexpected(_) => Disposition::FailRun,
             Error::Config { .. }
             | Error::Usage(_)
             | Error::State { .. }
             | Error::Locked { .. }
-            | Error::Interrupted(_) => ErrorKind::Unreachable,
+            | Error::Interrupted(_) => Disposition::StopStage,
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::blob;
 use crate::durable;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, Result};
 use crate::faults::fs;
 use crate::run::Run;
 use crate::ucondb::UconDb;
@@ -21,7 +21,7 @@ pub fn extract(ucondb: &dyn UconDb, run: Run, directory: &Path) -> Result<Vec<Pa
     let wrong = |problem: String| Error::UconDb {
         location: ucondb.location().to_owned(),
         problem: format!("run {run}: {problem}"),
-        kind: ErrorKind::Permanent,
+        disposition: Disposition::FailRun,
     };
     let bytes = ucondb.download(run)?;
     let text = String::from_utf8(bytes)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::artdaqdb::{ArtdaqDb, Presence};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, Result};
 use crate::faults::{self, fs};
 use crate::fhicl;
 use crate::incomplete::IncompleteRuns;
@@ -93,7 +93,7 @@ impl<'a> Importer<'a> {
                     ended.insert(run);
                 }
                 Ok(false) => log::debug!("Run {run}: still no stop time"),
-                Err(error) if error.kind() == ErrorKind::Unreachable => return Err(error),
+                Err(error) if error.disposition() == Disposition::StopStage => return Err(error),
                 Err(error) => log::warn!(
                     "Run {run}: its stop time could not be added: {error}. The next execution tries again"
                 ),
@@ -154,7 +154,7 @@ pub fn read_schema(fcl_conf_dir: &Path) -> Result<FclFile> {
         problem: format!(
             "{problem}. Every run is stored with this schema: correct artdaq_db.fcl_conf_dir or the file"
         ),
-        kind: ErrorKind::Unreachable,
+        disposition: Disposition::StopStage,
     };
     let text =
         fs::read_to_string(&path).map_err(|error| unusable(format!("cannot read it: {error}")))?;

@@ -10,7 +10,7 @@ use md5::{Digest, Md5};
 
 use crate::artdaqdb::{ArtdaqDb, Presence};
 use crate::blob;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, Result};
 use crate::incomplete::{IncompleteRuns, Policy};
 use crate::run::Run;
 use crate::run_list::RunList;
@@ -96,11 +96,11 @@ impl<'a> Migrator<'a> {
         lock(&self.replaced).contains(&run)
     }
 
-    fn error(&self, run: Run, problem: String, kind: ErrorKind) -> Error {
+    fn error(&self, run: Run, problem: String, disposition: Disposition) -> Error {
         Error::UconDb {
             location: self.destination(run).location().to_owned(),
             problem: format!("run {run}: {problem}"),
-            kind,
+            disposition,
         }
     }
 
@@ -148,7 +148,7 @@ impl<'a> Migrator<'a> {
                  --runs {run}; --override-existing --runs {run} stores this one as a new version",
                 existing.size, existing.adler32, ours.size, ours.adler32
             ),
-            ErrorKind::Permanent,
+            Disposition::FailRun,
         )
     }
 
@@ -167,7 +167,7 @@ impl<'a> Migrator<'a> {
                     blob.len(),
                     hex(&sent)
                 ),
-                ErrorKind::Transient,
+                Disposition::RetryRun,
             ));
         }
         log::debug!(

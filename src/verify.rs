@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::artdaqdb::{ArtdaqDb, Presence};
 use crate::blob;
 use crate::durable;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, Result};
 use crate::faults::fs;
 use crate::run::Run;
 use crate::run_set::RunSet;
@@ -102,7 +102,7 @@ pub fn verify(
             (Some(Presence::Whole), false) => Finding::OnlyInArtdaqDb,
             (Some(Presence::Whole), true) => match compare(artdaqdb, ucondb, run) {
                 Ok(finding) => finding,
-                Err(error) if error.kind() == ErrorKind::Unreachable => return Err(error),
+                Err(error) if error.disposition() == Disposition::StopStage => return Err(error),
                 Err(error) => Finding::Unreadable(error.to_string()),
             },
         };

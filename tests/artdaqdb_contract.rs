@@ -1,19 +1,17 @@
 //! What every artdaqDB promises, whatever it is made of.
 
-mod support;
-
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::support::sshd::Sshd;
+use crate::support::tools::StandIns;
+use crate::support::{fcl, small_run, text_of};
 use run_record_archiver::artdaqdb::filesystem::FilesystemDb;
 use run_record_archiver::artdaqdb::tools::ToolsDb;
 use run_record_archiver::artdaqdb::{ArtdaqDb, Presence};
-use run_record_archiver::error::ErrorKind;
+use run_record_archiver::error::Disposition;
 use run_record_archiver::run::{FclFile, Run};
-use support::sshd::Sshd;
-use support::tools::StandIns;
-use support::{fcl, small_run, text_of};
 
 /// Opens one and the same empty archive as often as it is called.
 type Open = Box<dyn Fn() -> Arc<dyn ArtdaqDb>>;
@@ -69,10 +67,10 @@ fn tools(sshd: Option<Sshd>) -> Database {
 }
 
 #[cfg(feature = "mongodb")]
-fn mongodb(name: &'static str, kind: support::mongod::Kind) -> Option<Database> {
+fn mongodb(name: &'static str, kind: crate::support::mongod::Kind) -> Option<Database> {
     use run_record_archiver::artdaqdb::mongo::MongoDb;
 
-    let server = support::mongod::Mongod::start(kind)?;
+    let server = crate::support::mongod::Mongod::start(kind)?;
     let uri = server.uri("");
     Some(Database {
         name,
@@ -97,7 +95,7 @@ fn for_every_database(test: impl Fn(&Database)) {
     run(Sshd::start().map(|sshd| tools(Some(sshd))));
     #[cfg(feature = "mongodb")]
     {
-        use support::mongod::Kind;
+        use crate::support::mongod::Kind;
         run(mongodb("MongoDB, a replica set", Kind::ReplicaSet));
         run(mongodb("MongoDB, one server", Kind::Standalone));
     }
@@ -129,7 +127,7 @@ fn a_new_archive_is_empty() {
     for_every_database(|Database { open, .. }| {
         assert_eq!(open().runs().unwrap(), BTreeMap::new());
         let error = open().read(Run(1)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Permanent);
+        assert_eq!(error.disposition(), Disposition::FailRun);
         assert!(
             error.to_string().contains("run 1 is not archived"),
             "{error}"
@@ -275,7 +273,7 @@ fn a_run_can_not_be_inserted_twice_nor_updated_before_it_is_there() {
         db.insert(Run(7), "c", &small_run(7)).unwrap();
         db.publish().unwrap();
         let error = open().insert(Run(7), "c", &small_run(8)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Permanent);
+        assert_eq!(error.disposition(), Disposition::FailRun);
         assert!(
             error.to_string().contains("run 7 is archived already"),
             "{error}"
@@ -308,7 +306,7 @@ fn what_is_not_fhicl_is_refused_and_leaves_nothing() {
         let mut files = small_run(7);
         files[1] = fcl("crt01", "hosts: [\"crt01\"\nb: 1\n");
         let error = db.insert(Run(7), "c", &files).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Permanent);
+        assert_eq!(error.disposition(), Disposition::FailRun);
         assert!(error.to_string().contains("crt01.fcl"), "{error}");
         db.insert(Run(8), "c", &small_run(8)).unwrap();
         db.publish().unwrap();
@@ -408,7 +406,7 @@ fn a_uri_is_opened_by_its_scheme_and_never_shown() {
         let Err(error) = open(uri) else {
             panic!("{uri} was opened");
         };
-        assert_eq!(error.kind(), ErrorKind::Unreachable);
+        assert_eq!(error.disposition(), Disposition::StopStage);
         let text = error.to_string();
         assert!(text.contains(problem) && !text.contains("tuna"), "{text}");
     }

@@ -3,10 +3,6 @@
 //!
 //! `RUN_RECORD_ARCHIVER_LONG=1` takes ten times as many; `RUN_RECORD_ARCHIVER_SEED=n` others.
 
-#[path = "support/mutations/mod.rs"]
-mod mutations;
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hasher};
@@ -17,12 +13,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::archiver::{Ended, Test};
+use crate::support::{copy_tree, project, shared};
 use fastrand::Rng;
 use run_record_archiver::artdaqdb::{ArtdaqDb, Configuration};
 use run_record_archiver::blob;
 use run_record_archiver::run::Run;
-use support::archiver::{Ended, Test};
-use support::{copy_tree, project, shared};
 
 /// Mutated records, as the issue of reliability counts them, and ten times as many.
 fn records() -> u64 {
@@ -178,7 +174,9 @@ fn assert_in_order(test: &Test, ended: &Ended, what: &str) {
     );
     assert!(!said.contains("panicked"), "{what}: {said}");
     assert!(
-        !said.lines().any(|line| line == mutations::FORGED),
+        !said
+            .lines()
+            .any(|line| line == crate::support::mutations::FORGED),
         "{what}: a file's name wrote a line of the log"
     );
     let imported = test.imported();
@@ -269,10 +267,13 @@ fn one_batch(batch: u64, bases: &[PathBuf], expected: &Expected) -> (usize, usiz
         let record = test.records().join(run.to_string());
         ways += &format!("\n{run}:");
         for _ in 0..rng.usize(1..=3) {
-            ways += &format!(" {}", mutations::mutate(&mut rng, &record, &outside));
+            ways += &format!(
+                " {}",
+                crate::support::mutations::mutate(&mut rng, &record, &outside)
+            );
         }
         if rng.u8(..20) == 0 {
-            ways += &mutations::displace(&mut rng, &record, &outside);
+            ways += &crate::support::mutations::displace(&mut rng, &record, &outside);
         }
     }
     let what = format!("seed {}, batch {batch}{ways}", seed());
@@ -363,15 +364,19 @@ fn names_lead_nowhere() {
     let mut rng = Rng::with_seed(seed());
     let test = Test::new().records_in([1, 2, 3]);
     let outside = outside(&test);
-    let forged = format!("x\n{}\n.fcl", mutations::FORGED);
+    let forged = format!("x\n{}\n.fcl", crate::support::mutations::FORGED);
     fs::write(test.records().join("2").join(&forged), "a: 1\n").unwrap();
     fs::write(test.records().join("2/...fcl"), "a: 1\n").unwrap();
     let before = surroundings(&test);
     let ended = run(&test, &[], "names");
     assert_in_order(&test, &ended, "names");
     let log = fs::read_to_string(test.work("archiver.log")).unwrap();
-    assert!(!log.lines().any(|line| line == mutations::FORGED), "{log}");
+    assert!(
+        !log.lines()
+            .any(|line| line == crate::support::mutations::FORGED),
+        "{log}"
+    );
     assert!(surroundings(&test) == before);
-    let _ = mutations::displace(&mut rng, &test.records().join("3"), &outside);
+    let _ = crate::support::mutations::displace(&mut rng, &test.records().join("3"), &outside);
     assert!(Path::new(&outside).join("text.fcl").exists());
 }

@@ -2,20 +2,18 @@
 //! names the file and the way out, or an execution that does what it should.
 //! Never is a file that can't be understood taken for an empty one.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::archiver::{Ended, Test};
+use crate::support::peer::spoil;
+use crate::support::{copy_tree, project};
 use fastrand::Rng;
 use run_record_archiver::artdaqdb::index::Index;
 use run_record_archiver::artdaqdb::{ArtdaqDb, Configuration};
 use run_record_archiver::config::Config;
 use run_record_archiver::run::Run;
-use support::archiver::{Ended, Test};
-use support::peer::spoil;
-use support::{copy_tree, project};
 
 /// How many random damages each kind of file gets.
 fn rounds() -> usize {

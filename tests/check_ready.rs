@@ -1,9 +1,5 @@
 //! `--check` from the outside: what it finds, and that it leaves no trace.
 
-mod support;
-#[path = "support/ucondb_server/mod.rs"]
-mod ucondb_server;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -12,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
-use support::archiver::{Ended, Test};
-use ucondb_server::{FOLDER, OBJECT, Options, PASSWORD, USER, UconDbServer};
+use crate::support::archiver::{Ended, Test};
+use crate::support::ucondb_server::{FOLDER, OBJECT, Options, PASSWORD, USER, UconDbServer};
 
 /// The lines that begin with a mark, without those about the machine's disk,
 /// which may be full for reasons of its own.

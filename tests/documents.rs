@@ -1,14 +1,12 @@
 //! README and docs against the program: every command parses, every flag is
 //! described, every link leads somewhere.
 
-mod support;
-
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::support::project;
 use run_record_archiver::cli::CommandLine;
-use support::project;
 
 fn documents() -> Vec<(PathBuf, String)> {
     let mut paths = vec![project("README.md"), project("samples/README.md")];

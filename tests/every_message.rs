@@ -6,22 +6,19 @@
 //! at the messages that the driver sends of its own accord.
 #![cfg(feature = "mongodb")]
 
-mod faulty;
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use faulty::snapshot::{Snapshot, without_time_stamps};
-use faulty::{Ended, copy, execute, fresh, is_long};
+use crate::faulty::snapshot::{Snapshot, without_time_stamps};
+use crate::faulty::{Ended, copy, execute, fresh, is_long};
+use crate::support::archiver::Test;
+use crate::support::mongo_proxy::{Break, MongoProxy, Plan};
+use crate::support::mongod::{Kind, Mongod};
 use mongodb::bson::{Document, doc};
 use mongodb::sync::Client;
-use support::archiver::Test;
-use support::mongo_proxy::{Break, MongoProxy, Plan};
-use support::mongod::{Kind, Mongod};
 
 /// How many cases are tried at the same time: they mostly wait to try again.
 const THREADS: usize = 12;

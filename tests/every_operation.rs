@@ -6,11 +6,6 @@
 //! set, every operation fails in every way; else every operation in some of the
 //! ways, and a third of all cases each day.
 
-#[cfg(feature = "fault-injection")]
-mod faulty;
-#[cfg(feature = "fault-injection")]
-mod support;
-
 #[cfg(not(feature = "fault-injection"))]
 #[test]
 fn needs_the_feature_fault_injection() {
@@ -24,9 +19,9 @@ mod operations {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    use super::faulty::operations::{Scenario, Way, sweep};
-    use super::support::archiver::Test;
-    use super::support::{copy_tree, peer};
+    use crate::faulty::operations::{Scenario, Way, sweep};
+    use crate::support::archiver::Test;
+    use crate::support::{copy_tree, peer};
 
     const ALL: [Way; 6] = [
         Way::Eio,

@@ -4,24 +4,19 @@
 //!
 //! With `RUN_RECORD_ARCHIVER_LONG` set, also every request from the Nth on.
 
-mod faulty;
-mod support;
-#[path = "support/ucondb_server/mod.rs"]
-mod ucondb_server;
-
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use faulty::snapshot::Snapshot;
-use faulty::{Ended, copy, execute, fresh, is_long};
-use run_record_archiver::blob;
-use support::archiver::Test;
-use ucondb_server::{
+use crate::faulty::snapshot::Snapshot;
+use crate::faulty::{Ended, copy, execute, fresh, is_long};
+use crate::support::archiver::Test;
+use crate::support::ucondb_server::{
     Action, FOLDER, Fault, OBJECT, Options, PASSWORD, Reply, Transport, USER, UconDbServer,
 };
+use run_record_archiver::blob;
 
 /// How many cases are tried at the same time: they mostly wait to try again.
 const THREADS: usize = 16;
@@ -74,7 +69,7 @@ struct Migration {
     template: Test,
     transport: Transport,
     /// What the two runs became.
-    versions: Vec<ucondb_server::StoredVersion>,
+    versions: Vec<crate::support::ucondb_server::StoredVersion>,
     /// The blobs and the state of an undisturbed migration.
     blobs: BTreeMap<String, Vec<u8>>,
     after: Snapshot,

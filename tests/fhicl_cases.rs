@@ -1,8 +1,7 @@
 //! Odd inputs: what ours does with each, beside what the real tools did.
 
-mod fhicl_support;
-
-use fhicl_support::{read, shared};
+use crate::support::fhicl::read;
+use crate::support::shared;
 use run_record_archiver::artdaqdb::document::{self, DocumentHead};
 use run_record_archiver::fhicl;
 use run_record_archiver::run::Run;

@@ -1,10 +1,9 @@
 //! Our documents and texts against those of the real tools, byte for byte.
 
-mod fhicl_support;
-
 use std::path::Path;
 
-use fhicl_support::{files, read, shared};
+use crate::support::fhicl::{files, read};
+use crate::support::shared;
 use run_record_archiver::artdaqdb::document::{self, DocumentHead};
 use run_record_archiver::fhicl;
 use run_record_archiver::run::Run;

@@ -1,8 +1,6 @@
 //! Time, depth and size: no text takes more than time in proportion to its
 //! length, and none exhausts the stack.
 
-mod fhicl_support;
-
 use std::thread;
 use std::time::{Duration, Instant};
 

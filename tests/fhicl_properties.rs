@@ -1,12 +1,11 @@
 //! What holds for every text: reading what was written gives the same, nothing
 //! panics, and stored documents give the text back.
 
-mod fhicl_support;
-
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use fhicl_support::{files, read, shared};
+use crate::support::fhicl::{files, read};
+use crate::support::shared;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};

@@ -1,11 +1,10 @@
 //! Real files that are not FHiCL: each error names the line, the column and
 //! what was expected, and shows the line with a caret.
 
-mod fhicl_support;
-
 use std::collections::BTreeMap;
 
-use fhicl_support::{files, read, shared};
+use crate::support::fhicl::{files, read};
+use crate::support::shared;
 use run_record_archiver::error::Error;
 use run_record_archiver::fhicl;
 

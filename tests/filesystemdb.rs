@@ -1,18 +1,16 @@
 //! FilesystemDB on disk: archives of the real tools, and archives that something
 //! went wrong with.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::{copy_tree, fcl, shared, small_run, text_of};
 use run_record_archiver::artdaqdb::filesystem::FilesystemDb;
 use run_record_archiver::artdaqdb::index::Index;
 use run_record_archiver::artdaqdb::{ArtdaqDb, Presence};
-use run_record_archiver::error::ErrorKind;
+use run_record_archiver::error::Disposition;
 use run_record_archiver::run::Run;
-use support::{copy_tree, fcl, shared, small_run, text_of};
 
 fn open(root: &Path) -> FilesystemDb {
     FilesystemDb::new(&format!("filesystemdb://{}", root.display())).unwrap()
@@ -191,7 +189,11 @@ fn a_damaged_index_is_an_error_that_changes_nothing() {
                 db.read(Run(1)).unwrap_err(),
                 db.insert(Run(3), "c", &small_run(3)).unwrap_err(),
             ] {
-                assert_eq!(error.kind(), ErrorKind::Unreachable, "{name}: {error}");
+                assert_eq!(
+                    error.disposition(),
+                    Disposition::StopStage,
+                    "{name}: {error}"
+                );
                 let text = error.to_string();
                 assert!(
                     text.contains("index.json") && text.contains("--rebuild-index"),
@@ -225,7 +227,11 @@ fn a_damaged_document_fails_its_run_alone() {
         }
         let db = open(&root);
         let error = db.read(Run(1)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Permanent, "{number}: {error}");
+        assert_eq!(
+            error.disposition(),
+            Disposition::FailRun,
+            "{number}: {error}"
+        );
         let name = victim.file_name().unwrap().to_str().unwrap();
         assert!(error.to_string().contains(name), "{error}");
         assert_eq!(db.read(Run(2)).unwrap().files.len(), 4);

@@ -2,17 +2,15 @@
 //! other. The stage stops, says where there is no space, and counts no run as
 //! failed; once there is room, the same command archives everything.
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 
+use crate::support::archiver::{Ended, Test};
+use crate::support::tools::StandIns;
+use crate::support::{test_name, wait_until};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use support::archiver::{Ended, Test};
-use support::tools::StandIns;
-use support::wait_until;
 
 /// What is said of the log file that can't be written.
 const NO_LOG: &str = "cannot write the log file";
@@ -123,7 +121,7 @@ fn with_mounts(name: &str, test: impl FnOnce()) {
         Command::new("unshare")
             .arg("-rm")
             .arg(std::env::current_exe().unwrap())
-            .args([name, "--exact", "--nocapture"])
+            .args([&test_name(module_path!(), name), "--exact", "--nocapture"])
             .env(INSIDE, "1"),
     );
     assert!(

@@ -1,19 +1,15 @@
 //! Directories that others can write to, a umask that hides nothing, and the
 //! rights of what the archiver makes.
 
-mod support;
-#[path = "support/ucondb_server/mod.rs"]
-mod ucondb_server;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::archiver::Test;
-use support::peer::spoil;
-use ucondb_server::{FOLDER, OBJECT, Options, PASSWORD, USER, UconDbServer};
+use crate::support::archiver::Test;
+use crate::support::peer::spoil;
+use crate::support::ucondb_server::{FOLDER, OBJECT, Options, PASSWORD, USER, UconDbServer};
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();

@@ -1,16 +1,14 @@
 //! Servers in UconDB's place that are none, or mean harm: nothing of what they
 //! send is believed, kept without bound, or followed.
 
-mod support;
-#[path = "support/ucondb_server/mod.rs"]
-mod ucondb_server;
-
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::archiver::Test;
-use ucondb_server::{Action, FOLDER, Fault, OBJECT, Options, PASSWORD, Reply, USER, UconDbServer};
+use crate::support::archiver::Test;
+use crate::support::ucondb_server::{
+    Action, FOLDER, Fault, OBJECT, Options, PASSWORD, Reply, USER, UconDbServer,
+};
 
 /// An archiver at this server, with runs in artdaqDB.
 fn at(server: &UconDbServer) -> Test {

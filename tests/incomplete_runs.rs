@@ -1,16 +1,14 @@
 //! Runs that are archived while they are still going, and blobs that are
 //! replaced on purpose.
 
-mod support;
-
 use std::fs;
 
+use crate::support::archiver::Test;
+use crate::support::text_of;
 use run_record_archiver::artdaqdb::ArtdaqDb;
 use run_record_archiver::run::Run;
 use run_record_archiver::ucondb::UconDb;
 use run_record_archiver::ucondb::directory::DirectoryUconDb;
-use support::archiver::Test;
-use support::text_of;
 
 fn has_stop_time(test: &Test, run: u64) -> (bool, bool) {
     let stored = test.artdaqdb().read(Run(run)).unwrap();

@@ -1,19 +1,17 @@
 //! Executions that something ends early, and those that follow them.
 
-mod support;
-
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::support::archiver::Test;
+use crate::support::{documents_in, send, wait_until};
 use run_record_archiver::artdaqdb::ArtdaqDb;
 use run_record_archiver::artdaqdb::index::Index;
 use run_record_archiver::run::Run;
 use rustix::process::Signal;
-use support::archiver::Test;
-use support::{documents_in, send, wait_until};
 
 fn log_has(test: &Test, text: &str) -> bool {
     fs::read_to_string(test.work("archiver.log")).is_ok_and(|log| log.contains(text))

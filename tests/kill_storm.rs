@@ -5,22 +5,18 @@
 //! Three hundred kills; ten times as many with `RUN_RECORD_ARCHIVER_LONG=1`.
 //! `RUN_RECORD_ARCHIVER_SEED` takes the seed of an earlier storm.
 
-mod support;
-#[path = "support/ucondb_server/mod.rs"]
-mod ucondb_server;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::support::archiver::Test;
+use crate::support::books::{assert_readable, digest};
+use crate::support::{copy_tree, is_long, seed, send};
 use run_record_archiver::artdaqdb::{NativeDb, Presence};
 use run_record_archiver::run::Run;
 use rustix::process::Signal;
-use support::archiver::Test;
-use support::books::{assert_readable, digest};
-use support::{copy_tree, is_long, seed, send};
 
 const MODES: [&[&str]; 12] = [
     &["--import-only"],
@@ -424,8 +420,10 @@ fn kills_of_executions_on_directories_lose_nothing_and_double_nothing() {
 #[cfg(feature = "mongodb")]
 mod on_servers {
     use super::*;
-    use support::mongod::{Kind, Mongod};
-    use ucondb_server::{FOLDER, OBJECT, Options, PASSWORD, Transport, USER, UconDbServer};
+    use crate::support::mongod::{Kind, Mongod};
+    use crate::support::ucondb_server::{
+        FOLDER, OBJECT, Options, PASSWORD, Transport, USER, UconDbServer,
+    };
 
     /// MongoDB and a UconDB over HTTP.
     struct Servers {

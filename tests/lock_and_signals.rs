@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::test_name;
 use log::LevelFilter;
 use run_record_archiver::error::Error;
 use run_record_archiver::lock::LockGuard;
@@ -58,7 +59,10 @@ impl Execution {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "a_second_execution_is_refused_and_told_by_whom",
+                &test_name(
+                    module_path!(),
+                    "a_second_execution_is_refused_and_told_by_whom",
+                ),
                 "--nocapture",
             ])
             .env("LOCK_FILE", lock_file)

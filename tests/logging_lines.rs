@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::support::test_name;
 use log::{Level, LevelFilter};
 use run_record_archiver::critical;
 use run_record_archiver::logging::{self, Options, RULE, rotate::Limits};
@@ -38,7 +39,12 @@ fn messages(level: LevelFilter, quiet: bool) -> (Vec<String>, Vec<String>) {
     let file = directory.path().join("archiver.log");
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", "what_reaches_stderr_and_the_file", "--nocapture"])
+        .arg("--exact")
+        .arg(test_name(
+            module_path!(),
+            "what_reaches_stderr_and_the_file",
+        ))
+        .arg("--nocapture")
         .env("LOG_TO", &file)
         .env("LEVEL", level.to_string());
     if quiet {

@@ -45,7 +45,7 @@ failed=()
 for name in "${tests[@]}"; do
     printf '\n== %s\n' "$name"
     # One test after the other: each keeps the machine busy.
-    cargo test --locked --features fault-injection --test "$name" -- \
+    cargo test --locked --features fault-injection --test storms "$name::" -- \
         --nocapture --test-threads 1 || failed+=("$name")
 done
 

@@ -1,12 +1,10 @@
 //! The operations manual's log review on a real log: each of its greps finds
 //! what it says.
 
-mod support;
-
 use std::fs;
 use std::process::Command;
 
-use support::archiver::Test;
+use crate::support::archiver::Test;
 
 fn grep(arguments: &[&str], test: &Test) -> Vec<String> {
     let output = Command::new("grep")

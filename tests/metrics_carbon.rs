@@ -1,7 +1,5 @@
 //! Metrics to a real carbon-cache, read back from its files.
 
-mod support;
-
 use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
@@ -9,9 +7,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::archiver::Test;
+use crate::support::peer::{self, Server, spoil, succeeds, wait_for};
 use serde_json::Value;
-use support::archiver::Test;
-use support::peer::{self, Server, spoil, succeeds, wait_for};
 
 /// carbon-cache on a free port, with its files in a directory of its own.
 struct Carbon {

@@ -1,7 +1,5 @@
 //! The textfile for Prometheus, the alert rules and the dashboards, checked by promtool.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
@@ -9,11 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::support::archiver::Test;
+use crate::support::peer::{debian, spoil, succeeds, wait_for};
+use crate::support::project;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use support::archiver::Test;
-use support::peer::{debian, spoil, succeeds, wait_for};
-use support::project;
 
 const PREFIX: &str = "run_record_archiver_";
 

@@ -2,20 +2,18 @@
 //! what the real tools store and read.
 #![cfg(feature = "mongodb")]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::mongod::{Kind, Mongod};
+use crate::support::{fcl, shared, small_run, text_of};
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId, rawdoc};
 use run_record_archiver::artdaqdb::mongo::MongoDb;
 use run_record_archiver::artdaqdb::{ArtdaqDb, Presence};
-use run_record_archiver::error::ErrorKind;
+use run_record_archiver::error::Disposition;
 use run_record_archiver::run::{FclFile, Run};
-use support::mongod::{Kind, Mongod};
-use support::{fcl, shared, small_run, text_of};
 
 const COLLECTIONS: [&str; 3] = ["RunHistory", "SystemLayout", "SystemMetadata"];
 
@@ -408,7 +406,7 @@ fn a_run_without_its_schema_is_partial_until_it_is_inserted_again() {
             BTreeMap::from([(Run(1), Presence::Partial), (Run(2), Presence::Whole)])
         );
         let error = db.read(Run(1)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Permanent);
+        assert_eq!(error.disposition(), Disposition::FailRun);
         assert!(error.to_string().contains("in part only"), "{error}");
 
         let before = server.documents("RunHistory");
@@ -498,7 +496,7 @@ fn a_damaged_document_fails_its_run_alone() {
             .run()
             .unwrap();
         let error = db.read(Run(1)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+        assert_eq!(error.disposition(), Disposition::FailRun, "{error}");
         assert!(error.to_string().contains(&id.to_hex()), "{error}");
         assert!(error.to_string().contains("run 1"), "{error}");
         assert_eq!(db.read(Run(2)).unwrap().files.len(), 4);
@@ -528,7 +526,7 @@ fn what_does_not_fit_in_mongodb_is_refused() {
         let mut files = small_run(7);
         files.push(fcl("large01", text));
         let error = db.insert(Run(7), "c", &files).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Permanent);
+        assert_eq!(error.disposition(), Disposition::FailRun);
         let message = error.to_string();
         assert!(
             message.contains("run 7") && message.contains("large01") && message.contains(problem),

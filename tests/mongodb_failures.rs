@@ -2,19 +2,17 @@
 //! archiver makes of it, and what it says.
 #![cfg(feature = "mongodb")]
 
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::archiver::Test;
+use crate::support::mongod::{Kind, Mongod, free_port};
+use crate::support::{fcl, small_run};
 use mongodb::bson::{Document, doc};
 use mongodb::sync::ClientSession;
 use run_record_archiver::artdaqdb::mongo::MongoDb;
 use run_record_archiver::artdaqdb::{ArtdaqDb, Presence};
-use run_record_archiver::error::{Error, ErrorKind};
+use run_record_archiver::error::{Disposition, Error};
 use run_record_archiver::run::Run;
-use support::archiver::Test;
-use support::mongod::{Kind, Mongod, free_port};
-use support::{fcl, small_run};
 
 fn assert_whole_and_once(server: &Mongod, runs: u64) {
     let db = server.archive();
@@ -29,7 +27,7 @@ fn assert_whole_and_once(server: &Mongod, runs: u64) {
 }
 
 fn assert_unreachable(error: &Error) {
-    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+    assert_eq!(error.disposition(), Disposition::StopStage, "{error}");
     assert!(
         error.to_string().contains("Cannot reach MongoDB server"),
         "{error}"
@@ -81,7 +79,7 @@ fn a_server_that_dies_is_unreachable_until_it_is_back() {
         let deadline = Instant::now() + Duration::from_secs(60);
         while let Err(error) = db.insert(Run(2), "c", &small_run(2)) {
             // A replica set elects itself first.
-            assert_ne!(error.kind(), ErrorKind::Permanent, "{error}");
+            assert_ne!(error.disposition(), Disposition::FailRun, "{error}");
             assert!(Instant::now() < deadline, "{error}");
         }
         assert_whole_and_once(&server, 2);
@@ -99,7 +97,7 @@ fn a_server_that_hangs_does_not_hang_the_archiver() {
     server.signal("STOP");
     let started = Instant::now();
     let error = db.insert(Run(2), "c", &small_run(2)).unwrap_err();
-    assert_ne!(error.kind(), ErrorKind::Permanent, "{error}");
+    assert_ne!(error.disposition(), Disposition::FailRun, "{error}");
     assert_unreachable(&db.runs().unwrap_err());
     assert!(started.elapsed() < Duration::from_secs(20));
     server.signal("CONT");
@@ -207,7 +205,7 @@ fn a_run_is_read_anew_when_its_answers_break_off() {
         doc! { "failCommands": ["getMore"], "errorCode": 43, "appName": env!("CARGO_PKG_NAME") },
     );
     let error = db.read(Run(1)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
+    assert_eq!(error.disposition(), Disposition::RetryRun, "{error}");
     assert!(error.to_string().contains("read run 1"), "{error}");
     server.fail("off", Document::new());
 }
@@ -229,7 +227,7 @@ fn a_commit_whose_answer_is_lost_is_settled_by_the_next_attempt() {
         },
     );
     let error = db.insert(Run(2), "c", &small_run(2)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
+    assert_eq!(error.disposition(), Disposition::RetryRun, "{error}");
     server.fail("off", Document::new());
     db.insert(Run(2), "c", &small_run(2)).unwrap();
     assert_whole_and_once(&server, 2);
@@ -336,7 +334,7 @@ fn a_wrong_password_is_a_clear_error_without_the_password() {
         db.read(Run(1)).unwrap_err(),
         db.insert(Run(2), "c", &small_run(2)).unwrap_err(),
     ] {
-        assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+        assert_eq!(error.disposition(), Disposition::StopStage, "{error}");
         let text = error.to_string();
         assert!(text.contains("refuses the credentials"), "{text}");
         assert!(text.contains("artdaq_db.database_uri"), "{text}");
@@ -372,7 +370,7 @@ fn a_wrong_password_is_a_clear_error_without_the_password() {
     assert_eq!(db.runs().unwrap().len(), 1);
     assert_eq!(db.read(Run(1)).unwrap().files.len(), 4);
     let error = db.insert(Run(2), "c", &small_run(2)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+    assert_eq!(error.disposition(), Disposition::StopStage, "{error}");
     assert!(error.to_string().contains("readWrite"), "{error}");
 }
 
@@ -396,7 +394,7 @@ fn a_uri_that_can_not_be_used_is_refused_without_what_is_secret() {
     ] {
         let error = MongoDb::new(uri).unwrap_err();
         let text = error.to_string();
-        assert_eq!(error.kind(), ErrorKind::Unreachable);
+        assert_eq!(error.disposition(), Disposition::StopStage);
         assert!(text.contains(problem), "{uri}: {text}");
         assert!(text.contains("artdaq_db.database_uri"), "{text}");
         assert!(!text.contains("tuna") && !text.contains("fish"), "{text}");

@@ -2,11 +2,11 @@
 //! through the URI.
 #![cfg(feature = "mongodb")]
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 
+use crate::support::archiver::Test;
+use crate::support::mongod::{Kind, Mongod};
 use mongodb::bson::doc;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
@@ -14,9 +14,7 @@ use rcgen::{
 };
 use run_record_archiver::artdaqdb::ArtdaqDb;
 use run_record_archiver::artdaqdb::mongo::MongoDb;
-use run_record_archiver::error::ErrorKind;
-use support::archiver::Test;
-use support::mongod::{Kind, Mongod};
+use run_record_archiver::error::Disposition;
 
 const CLIENT_CERT: &str = "ARTDAQ_DATABASE_CLIENT_CERT";
 const CA_CERT: &str = "ARTDAQ_DATABASE_CA_CERT";
@@ -134,5 +132,5 @@ fn certificates_of_the_environment_and_of_the_uri_open_the_archive() {
         .unwrap()
         .runs()
         .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+    assert_eq!(error.disposition(), Disposition::StopStage, "{error}");
 }

@@ -1,15 +1,13 @@
 //! Mail of failures, to a real mail server.
 
-mod support;
-
 use std::fs;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use crate::support::archiver::Test;
+use crate::support::peer::{self, spoil, wait_for};
+use crate::support::smtp::{PASSWORD, SmtpServer, USER};
 use rustix::process::{Pid, Signal, kill_process};
-use support::archiver::Test;
-use support::peer::{self, spoil, wait_for};
-use support::smtp::{PASSWORD, SmtpServer, USER};
 
 /// An archiver with mail: two runs, of which the second can't be imported.
 fn failing(port: u16, more: &str) -> Test {

@@ -1,7 +1,5 @@
 //! Posts of failures to a Slack of our own.
 
-mod support;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -9,11 +7,11 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::archiver::Test;
+use crate::support::certificates::Certificates;
+use crate::support::peer::spoil;
 use rustls::{ServerConnection, StreamOwned};
 use serde_json::Value;
-use support::archiver::Test;
-use support::certificates::Certificates;
-use support::peer::spoil;
 
 const TOKEN: &str = "xoxb-slack-swordfish";
 

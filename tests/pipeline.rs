@@ -1,16 +1,14 @@
 //! The main job, end to end, by the binary itself.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use crate::support::archiver::Test;
+use crate::support::{project, shared, text_of};
 use run_record_archiver::artdaqdb::ArtdaqDb;
 use run_record_archiver::blob;
 use run_record_archiver::run::Run;
-use support::archiver::Test;
-use support::{project, shared, text_of};
 
 const NOTHING_NEW: &str = "Import Stage: No new runs to import.";
 

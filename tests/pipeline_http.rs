@@ -1,21 +1,17 @@
 //! The pipeline by the binary itself, to a UconDB over HTTP.
 
-mod support;
-#[path = "support/ucondb_server/mod.rs"]
-mod ucondb_server;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use run_record_archiver::blob;
-use rustix::process::Signal;
-use support::archiver::Test;
-use support::{send, wait_until};
-use ucondb_server::{
+use crate::support::archiver::Test;
+use crate::support::ucondb_server::{
     Action, FOLDER, Fault, OBJECT, Options, PASSWORD, Reply, Tls, Transport, USER, UconDbServer,
 };
+use crate::support::{send, wait_until};
+use run_record_archiver::blob;
+use rustix::process::Signal;
 
 /// What the log calls its last line but one, of an execution without failures.
 const SUCCESS: &str = "✓ EXECUTION COMPLETED SUCCESSFULLY";

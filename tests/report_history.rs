@@ -1,11 +1,9 @@
 //! The history of executions and the dashboard, from the outside.
 
-mod support;
-
 use std::fs;
 
+use crate::support::archiver::Test;
 use run_record_archiver::history::{self, Execution};
-use support::archiver::Test;
 
 fn executions(test: &Test) -> Vec<Execution> {
     let history = history::read(&test.work(history::FILE), 100).unwrap();

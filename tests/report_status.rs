@@ -1,15 +1,13 @@
 //! The status report from the outside: on records, databases and state files.
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
+use crate::support::archiver::Test;
+use crate::support::{fcl, shared};
 use run_record_archiver::artdaqdb::ArtdaqDb;
 use run_record_archiver::run::Run;
-use support::archiver::Test;
-use support::{fcl, shared};
 
 /// Puts runs into the three sources without running a stage.
 fn sources(

@@ -82,8 +82,14 @@ step 'shellcheck'
 shellcheck run_archiver.sh tests/run.sh tests/long.sh tests/install_smtpd.sh tests/install_mongod.sh benches/compare.sh .ci/run src/artdaqdb/tools/remote.sh
 
 step 'cargo test'
-# One build for all tests; those that make operations fail need the feature.
-cargo test --locked --features fault-injection --no-fail-fast
+# One build for all tests; those that make operations fail need the feature. Most
+# tests wait for another process, so more of them than cores run at once; the
+# storms keep every core busy by themselves.
+cargo test --locked --features fault-injection --no-fail-fast --no-run
+cargo test --locked --features fault-injection --no-fail-fast --lib --bins --test main -- \
+    --test-threads "$((2 * $(nproc)))"
+cargo test --locked --features fault-injection --no-fail-fast --test storms
+cargo test --locked --features fault-injection --doc
 
 # Licences, sources and bans are checked by tests/dependencies.rs in any case.
 step 'cargo deny, cargo audit'

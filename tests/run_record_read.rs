@@ -1,20 +1,18 @@
 //! Finding and reading run records: the samples, and directories with all that
 //! has been seen in them.
 
-mod run_record_log;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use crate::support::captured_log::{listen, logged};
 use log::Level;
-use run_record_archiver::error::{Error, ErrorKind, Result};
+use run_record_archiver::error::{Disposition, Error, Result};
 use run_record_archiver::fhicl;
 use run_record_archiver::run::Run;
 use run_record_archiver::run_record::{Generated, MAX_FILE_BYTES, Options, RunRecord, scan};
-use run_record_log::{listen, logged};
 use tempfile::TempDir;
 
 fn sample(below: &str) -> PathBuf {
@@ -272,7 +270,7 @@ fn the_broken_samples() {
     ] {
         let error = read(&sample(&format!("broken/{run}"))).expect_err("an error");
         assert!(matches!(error, Error::RunRecord { .. }));
-        assert_eq!(error.kind(), ErrorKind::Permanent);
+        assert_eq!(error.disposition(), Disposition::FailRun);
         assert!(error.to_string().contains(problem), "{error}");
     }
     for (run, entity) in [(13_002, "pmt01"), (13_004, "tpc01")] {

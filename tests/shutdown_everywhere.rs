@@ -1,10 +1,6 @@
 //! A signal in every stage of every kind of work, also where something hangs:
 //! one ends it in good order and in time, three end it at once.
 
-mod support;
-#[path = "support/ucondb_server/mod.rs"]
-mod ucondb_server;
-
 use std::any::Any;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -14,11 +10,13 @@ use std::process::{Child, ExitStatus};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
+use crate::support::archiver::Test;
+use crate::support::peer::spoil;
+use crate::support::tools::StandIns;
+use crate::support::ucondb_server::{
+    Action, FOLDER, Fault, OBJECT, Options, PASSWORD, USER, UconDbServer,
+};
 use rustix::process::{Pid, Signal, kill_process};
-use support::archiver::Test;
-use support::peer::spoil;
-use support::tools::StandIns;
-use ucondb_server::{Action, FOLDER, Fault, OBJECT, Options, PASSWORD, USER, UconDbServer};
 
 /// How long a silent server or another program is waited for once it is to end.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);

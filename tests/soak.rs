@@ -6,10 +6,6 @@
 //! `RUN_RECORD_ARCHIVER_SOAK` says. `RUN_RECORD_ARCHIVER_SEED` takes the seed of
 //! an earlier soak.
 
-mod support;
-#[path = "support/ucondb_server/mod.rs"]
-mod ucondb_server;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -18,14 +14,14 @@ use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustix::process::Signal;
-use support::archiver::Test;
-use support::books::{assert_readable, digest};
-use support::{is_long, seed, send};
-use ucondb_server::{
+use crate::support::archiver::Test;
+use crate::support::books::{assert_readable, digest};
+use crate::support::ucondb_server::{
     Action, FOLDER, Fault, OBJECT, Options, PASSWORD, Transport, USER, UconDbServer,
 };
+use crate::support::{is_long, seed, send};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::process::Signal;
 
 /// What the archiver may have open at once, with eight workers.
 const MOST_HANDLES: usize = 64;

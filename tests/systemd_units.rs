@@ -1,17 +1,15 @@
 //! Unit files, timers and cron lines, checked by systemd and cron; and the
 //! archiver as a service manager starts it.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::archiver::Test;
-use support::peer::{debian, succeeds};
-use support::project;
+use crate::support::archiver::Test;
+use crate::support::peer::{debian, succeeds};
+use crate::support::project;
 
 const INSTANCES: [&str; 4] = [
     "check",

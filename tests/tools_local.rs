@@ -1,18 +1,16 @@
 //! The real tools' stand-ins on this machine: what they do well, and every way
 //! in which they fail.
 
-mod support;
-
 use std::fs;
 use std::time::{Duration, Instant};
 
+use crate::support::tools::{StandIns, assert_says};
+use crate::support::{fcl, small_run, text_of};
 use run_record_archiver::artdaqdb::filesystem::FilesystemDb;
 use run_record_archiver::artdaqdb::tools::{Settings, ToolsDb};
 use run_record_archiver::artdaqdb::{ArtdaqDb, NativeDb, Presence};
-use run_record_archiver::error::ErrorKind;
+use run_record_archiver::error::Disposition;
 use run_record_archiver::run::{FclFile, Run};
-use support::tools::{StandIns, assert_says};
-use support::{fcl, small_run, text_of};
 
 struct Setup {
     directory: tempfile::TempDir,
@@ -100,7 +98,7 @@ fn documents_that_are_missing_after_a_good_exit_are_named() {
         "not in the database: tpc01",
         "2 of 3",
     ];
-    assert_says(&error, ErrorKind::Transient, &words);
+    assert_says(&error, Disposition::RetryRun, &words);
 
     // The next attempt loads what is missing, and nothing twice.
     db.insert(Run(7), "c", &small_run(7)).unwrap();
@@ -126,11 +124,11 @@ fn a_run_that_a_crash_cut_short_is_never_taken_for_whole() {
             true => &["crashed (signal 6)", "2 of 3", "Failed Assertion"],
             false => &["exit code 1", "2 of 3", "the disk is on fire"],
         };
-        assert_says(&error, ErrorKind::Transient, words);
+        assert_says(&error, Disposition::RetryRun, words);
         let runs = setup.open().runs().unwrap();
         assert_eq!(runs[&Run(7)], Presence::Partial);
         let error = setup.open().read(Run(7)).unwrap_err();
-        assert_says(&error, ErrorKind::Permanent, &["run 7", "in part"]);
+        assert_says(&error, Disposition::FailRun, &["run 7", "in part"]);
 
         // Another execution completes it, under the name that it has.
         let db = setup.open();
@@ -153,7 +151,7 @@ fn a_crash_while_publishing_leaves_the_run_in_part() {
     db.insert(Run(7), "c", &small_run(7)).unwrap();
     setup.tools.set("bulkloader", "crash 0 once");
     let error = db.publish().unwrap_err();
-    assert_says(&error, ErrorKind::Transient, &["run 7", "0 of 1"]);
+    assert_says(&error, Disposition::RetryRun, &["run 7", "0 of 1"]);
     assert_eq!(setup.open().runs().unwrap()[&Run(7)], Presence::Partial);
 }
 
@@ -169,7 +167,7 @@ fn a_tool_that_hangs_ends_with_all_it_started() {
     let db = setup.open_with(settings);
     let error = db.insert(Run(7), "c", &small_run(7)).unwrap_err();
     let words = ["did not end within 1 s", "1 of 3", "tools_timeout_seconds"];
-    assert_says(&error, ErrorKind::Transient, &words);
+    assert_says(&error, Disposition::RetryRun, &words);
     assert!(start.elapsed() < Duration::from_secs(30));
     assert!(setup.tools.all_gone());
     let directory = setup.tools.calls()[0]
@@ -190,7 +188,7 @@ fn a_torn_index_is_put_back() {
     let error = db.insert(Run(7), "c", &small_run(7)).unwrap_err();
     assert_says(
         &error,
-        ErrorKind::Transient,
+        Disposition::RetryRun,
         &["run 7", "torn index", "put back"],
     );
     assert_eq!(
@@ -214,7 +212,7 @@ fn what_only_the_tools_refuse_is_not_tried_again() {
     let setup = Setup::new();
     setup.tools.set("bulkloader", "parse 0");
     let error = setup.open().insert(Run(7), "c", &small_run(7)).unwrap_err();
-    assert_says(&error, ErrorKind::Permanent, &["run 7", "use_tools: false"]);
+    assert_says(&error, Disposition::FailRun, &["run 7", "use_tools: false"]);
 }
 
 #[test]
@@ -225,7 +223,7 @@ fn a_file_that_the_tools_would_take_for_the_schema_is_refused_before() {
     let error = setup.open().insert(Run(7), "c", &files).unwrap_err();
     assert_says(
         &error,
-        ErrorKind::Permanent,
+        Disposition::FailRun,
         &["run 7", "x_schema.fcl", "use_tools: false"],
     );
     assert_eq!(setup.started(), [""; 0]);
@@ -258,7 +256,7 @@ fn a_download_with_missing_files_is_an_error() {
     ] {
         setup.tools.set("bulkdownloader", mode);
         let error = setup.open().read(Run(7)).unwrap_err();
-        assert_says(&error, ErrorKind::Transient, &words);
+        assert_says(&error, Disposition::RetryRun, &words);
     }
 }
 
@@ -304,7 +302,7 @@ fn a_missing_tool_is_nobodys_run() {
         .insert(Run(7), "c", &small_run(7))
         .unwrap_err();
     let words = ["/nonexistent/bulkloader", "artdaq_db.tools_dir"];
-    assert_says(&error, ErrorKind::Unreachable, &words);
+    assert_says(&error, Disposition::StopStage, &words);
     let settings = Settings {
         tools_dir: None,
         ..setup.tools.settings()
@@ -315,7 +313,7 @@ fn a_missing_tool_is_nobodys_run() {
         .unwrap_err();
     assert_says(
         &error,
-        ErrorKind::Unreachable,
+        Disposition::StopStage,
         &["bulkloader", "PATH", "artdaq_db.tools_dir"],
     );
 }
@@ -338,7 +336,7 @@ fn an_archive_in_other_hands_is_waited_for_and_then_named() {
     let error = db.insert(Run(7), "c", &small_run(7)).unwrap_err();
     assert_says(
         &error,
-        ErrorKind::Unreachable,
+        Disposition::StopStage,
         &["archive/.run_record_archiver.lock", "fuser"],
     );
     std::thread::scope(|scope| {
@@ -357,7 +355,7 @@ fn a_password_is_seen_nowhere() {
     // The stand-in opens no database here; any native client will do.
     let db = ToolsDb::server(uri, Box::new(setup.native()), setup.tools.settings());
     let error = db.insert(Run(7), "c", &small_run(7)).unwrap_err();
-    assert_says(&error, ErrorKind::Transient, &["cannot connect to", "***"]);
+    assert_says(&error, Disposition::RetryRun, &["cannot connect to", "***"]);
     for secret in ["sword%2Dfish", "sword-fish"] {
         assert!(!format!("{error} {error:?}").contains(secret), "{error:?}");
     }

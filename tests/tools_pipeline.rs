@@ -1,17 +1,15 @@
 //! The archiver itself with `use_tools: true`.
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::support::archiver::Test;
+use crate::support::sshd::Sshd;
+use crate::support::tools::StandIns;
 use run_record_archiver::artdaqdb::{ArtdaqDb, Presence};
 use run_record_archiver::run::Run;
-use support::archiver::Test;
-use support::sshd::Sshd;
-use support::tools::StandIns;
 
 fn with_tools() -> (Test, StandIns) {
     let test = Test::new();

@@ -1,18 +1,16 @@
 //! The real tools' stand-ins on another host: a real sshd on loopback.
 
-mod support;
-
 use std::fs;
 use std::time::{Duration, Instant};
 
+use crate::support::sshd::Sshd;
+use crate::support::tools::{StandIns, assert_says};
+use crate::support::{fcl, small_run, text_of};
 use run_record_archiver::artdaqdb::filesystem::FilesystemDb;
 use run_record_archiver::artdaqdb::tools::{Settings, ToolsDb};
 use run_record_archiver::artdaqdb::{ArtdaqDb, NativeDb, Presence};
-use run_record_archiver::error::ErrorKind;
+use run_record_archiver::error::Disposition;
 use run_record_archiver::run::Run;
-use support::sshd::Sshd;
-use support::tools::{StandIns, assert_says};
-use support::{fcl, small_run, text_of};
 
 struct Setup {
     directory: tempfile::TempDir,
@@ -85,7 +83,7 @@ fn a_run_goes_there_and_comes_back() {
     let error = db.read(Run(8)).unwrap_err();
     assert_says(
         &error,
-        ErrorKind::Permanent,
+        Disposition::FailRun,
         &["run 8 is not archived", "127.0.0.1:/"],
     );
 }
@@ -130,7 +128,7 @@ fn tools_that_fail_there_fail_as_they_do_here() {
     ] {
         setup.tools.set("bulkloader", mode);
         let error = db.insert(Run(7), "c", &small_run(7)).unwrap_err();
-        assert_says(&error, ErrorKind::Transient, words);
+        assert_says(&error, Disposition::RetryRun, words);
         setup.assert_left_nothing();
     }
     assert_eq!(db.runs().unwrap(), [(Run(7), Presence::Partial)].into());
@@ -149,7 +147,7 @@ fn tools_that_fail_there_fail_as_they_do_here() {
     ] {
         setup.tools.set("bulkdownloader", mode);
         let error = db.read(Run(7)).unwrap_err();
-        assert_says(&error, ErrorKind::Transient, words);
+        assert_says(&error, Disposition::RetryRun, words);
     }
     assert_eq!(
         db.read(Run(7)).unwrap(),
@@ -168,7 +166,7 @@ fn a_torn_index_is_put_back_there() {
     let error = db.insert(Run(7), "c", &small_run(7)).unwrap_err();
     assert_says(
         &error,
-        ErrorKind::Transient,
+        Disposition::RetryRun,
         &["run 7", "torn index", "put back"],
     );
     assert_eq!(
@@ -191,7 +189,7 @@ fn a_tool_that_hangs_there_ends_with_all_it_started() {
     });
     let error = db.insert(Run(7), "c", &small_run(7)).unwrap_err();
     let words = ["did not end within 2 s", "1 of 3", "tools_timeout_seconds"];
-    assert_says(&error, ErrorKind::Transient, &words);
+    assert_says(&error, Disposition::RetryRun, &words);
     assert!(start.elapsed() < Duration::from_secs(30));
     assert!(setup.tools.all_gone());
     setup.assert_left_nothing();
@@ -212,11 +210,11 @@ fn an_index_that_is_missing_there_is_not_taken_for_an_empty_archive() {
         "--rebuild-index",
         "127.0.0.1",
     ];
-    assert_says(&error, ErrorKind::Unreachable, &words);
+    assert_says(&error, Disposition::StopStage, &words);
     fs::write(&index, &text[..text.len() / 2]).unwrap();
     let error = db.runs().unwrap_err();
     let place = format!("127.0.0.1:{}", index.display());
-    assert_says(&error, ErrorKind::Unreachable, &[&place, "can't be used"]);
+    assert_says(&error, Disposition::StopStage, &[&place, "can't be used"]);
 }
 
 #[test]
@@ -234,25 +232,25 @@ fn what_stands_in_the_way_is_named() {
         "Host key verification failed",
         "known_hosts",
     ];
-    assert_says(&unknown, ErrorKind::Unreachable, &words);
+    assert_says(&unknown, Disposition::StopStage, &words);
     let stranger = error(settings("stranger", "known_hosts"));
     assert_says(
         &stranger,
-        ErrorKind::Unreachable,
+        Disposition::StopStage,
         &["Permission denied", "by a key"],
     );
     let mut wrong = setup.settings();
     wrong.ssh_options.push("-oNoSuchOption=1".into());
     assert_says(
         &error(wrong),
-        ErrorKind::Unreachable,
+        Disposition::StopStage,
         &["artdaq_db.ssh_options"],
     );
     let mut refused = setup.settings();
     refused.ssh_options[3] = "1".into();
     assert_says(
         &error(refused),
-        ErrorKind::Unreachable,
+        Disposition::StopStage,
         &["refused", "artdaq_db.remote_host"],
     );
 
@@ -266,7 +264,7 @@ fn what_stands_in_the_way_is_named() {
         "artdaq_db.tools_dir",
         "127.0.0.1",
     ];
-    assert_says(&missing, ErrorKind::Unreachable, &words);
+    assert_says(&missing, Disposition::StopStage, &words);
     let missing = setup.open_with(Settings {
         tools_dir: None,
         ..setup.settings()
@@ -274,7 +272,7 @@ fn what_stands_in_the_way_is_named() {
     let missing = missing.insert(Run(7), "c", &small_run(7)).unwrap_err();
     assert_says(
         &missing,
-        ErrorKind::Unreachable,
+        Disposition::StopStage,
         &["bulkloader is not in PATH"],
     );
     setup.assert_left_nothing();
@@ -309,7 +307,7 @@ fn a_password_is_seen_on_neither_side() {
     // The stand-in opens no database here; any native client will do.
     let db = ToolsDb::server(uri, Box::new(setup.native()), setup.settings());
     let error = db.insert(Run(7), "c", &small_run(7)).unwrap_err();
-    assert_says(&error, ErrorKind::Transient, &["cannot connect to", "***"]);
+    assert_says(&error, Disposition::RetryRun, &["cannot connect to", "***"]);
     assert!(
         !format!("{error} {error:?}").contains("swordfish"),
         "{error:?}"

@@ -1,25 +1,23 @@
 //! Two archivers at once: of one work directory, where the lock keeps them
 //! apart, and of two work directories on one archive, where both may work.
 
-mod support;
-#[path = "support/ucondb_server/mod.rs"]
-mod ucondb_server;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use crate::support::archiver::Test;
+use crate::support::documents_in;
+use crate::support::ucondb_server::{
+    FOLDER, OBJECT, Options, PASSWORD, Transport, USER, UconDbServer,
+};
 use run_record_archiver::artdaqdb::ArtdaqDb;
 use run_record_archiver::artdaqdb::index::Index;
 use run_record_archiver::blob;
 use run_record_archiver::lock::holder::{Holder, path, this_host};
 use run_record_archiver::run::Run;
 use rustix::process::{Pid, Signal, kill_process};
-use support::archiver::Test;
-use support::documents_in;
-use ucondb_server::{FOLDER, OBJECT, Options, PASSWORD, Transport, USER, UconDbServer};
 
 /// How many rounds the overlapping archivers go.
 fn rounds() -> u64 {

@@ -1,25 +1,21 @@
 //! How the HTTP client connects: TLS, proxies, redirects, pooled connections,
 //! and servers that are none.
 
-#[path = "support/ucondb_client.rs"]
-mod ucondb_client;
-#[path = "support/ucondb_server/mod.rs"]
-mod ucondb_server;
-
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::process::Command;
 use std::thread;
 
+use crate::support::test_name;
+use crate::support::ucondb_client::{RUN, assert_all_fail, assert_failure, client, put, settings};
+use crate::support::ucondb_server::{
+    Action, Authentication, Fault, OBJECT, Options, Reply, Tls, Transport, USER, UconDbServer,
+};
 use bytes::Bytes;
-use run_record_archiver::error::ErrorKind;
+use run_record_archiver::error::Disposition;
 use run_record_archiver::run::Run;
 use run_record_archiver::ucondb::http::{HttpSettings, HttpUconDb};
 use run_record_archiver::ucondb::{Override, UconDb};
-use ucondb_client::{RUN, assert_all_fail, assert_failure, client, put, settings};
-use ucondb_server::{
-    Action, Authentication, Fault, OBJECT, Options, Reply, Tls, Transport, USER, UconDbServer,
-};
 
 fn start(transport: Transport, authentication: Authentication) -> UconDbServer {
     UconDbServer::start(Options {
@@ -40,7 +36,7 @@ fn no_redirect_is_followed() {
         let reply = Reply::html(status, "Found").header("Location", &target);
         server.fault(Fault::on("", "").always().then(Action::Answer(reply)));
         let words = ["redirects to", &elsewhere.url(), "ucon_db.server_url"];
-        assert_all_fail(&db, ErrorKind::Unreachable, &words);
+        assert_all_fail(&db, Disposition::StopStage, &words);
     }
     assert_eq!(elsewhere.connections(), 0);
 }
@@ -57,7 +53,7 @@ fn nobody_who_listens_is_unreachable() {
         "http://no-such-host.invalid/app".to_owned(),
     ] {
         let db = HttpUconDb::new(settings(url.as_str())).unwrap();
-        assert_all_fail(&db, ErrorKind::Unreachable, &["can't be reached", &url]);
+        assert_all_fail(&db, Disposition::StopStage, &["can't be reached", &url]);
     }
 }
 
@@ -74,7 +70,7 @@ fn what_does_not_speak_http_is_no_ucondb() {
         }
     });
     let db = HttpUconDb::new(settings(url)).unwrap();
-    assert_all_fail(&db, ErrorKind::Unreachable, &["no UconDB at", "not HTTP"]);
+    assert_all_fail(&db, Disposition::StopStage, &["no UconDB at", "not HTTP"]);
 }
 
 #[test]
@@ -109,7 +105,7 @@ fn a_server_is_trusted_by_its_ca_alone() {
             .unwrap();
             server.forget_requests();
             let words = ["no trusted TLS connection", "ucon_db.ca_file"];
-            assert_all_fail(&wary, ErrorKind::Unreachable, &words);
+            assert_all_fail(&wary, Disposition::StopStage, &words);
             assert_eq!(server.requests().len(), 0);
         }
 
@@ -130,9 +126,9 @@ fn http_and_https_are_told_apart() {
         ..Options::default()
     });
     let db = HttpUconDb::new(settings(plain.url().replace("http:", "https:"))).unwrap();
-    assert_failure(db.runs(), ErrorKind::Unreachable, &["TLS"]);
+    assert_failure(db.runs(), Disposition::StopStage, &["TLS"]);
     let db = HttpUconDb::new(settings(encrypted.url().replace("https:", "http:"))).unwrap();
-    assert_failure(db.runs(), ErrorKind::Unreachable, &["https"]);
+    assert_failure(db.runs(), Disposition::StopStage, &["https"]);
 }
 
 #[test]
@@ -146,14 +142,14 @@ fn a_ca_file_that_cannot_be_used_is_named() {
         })
     };
     let name = file.to_str().unwrap();
-    assert_failure(open(), ErrorKind::Unreachable, &[name, "can't be read"]);
+    assert_failure(open(), Disposition::StopStage, &[name, "can't be read"]);
     for content in [
         "",
         "no certificate",
         "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
     ] {
         std::fs::write(&file, content).unwrap();
-        assert_failure(open(), ErrorKind::Unreachable, &[name, "certificate"]);
+        assert_failure(open(), Disposition::StopStage, &[name, "certificate"]);
     }
 }
 
@@ -192,7 +188,11 @@ fn a_proxy_of_the_environment_is_used() {
     }
     let server = start(Transport::KeepAlive, Authentication::Digest);
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_proxy_of_the_environment_is_used"])
+        .arg("--exact")
+        .arg(test_name(
+            module_path!(),
+            "a_proxy_of_the_environment_is_used",
+        ))
         .env("HTTP_PROXY", format!("http://{}", server.address()))
         .env("UCONDB_TEST_BEHIND_PROXY", "1")
         .env("http_proxy", format!("http://{}", server.address()))
@@ -221,7 +221,7 @@ fn a_client_holds_one_copy_of_a_blob() {
             let output = Command::new(std::env::current_exe().unwrap())
                 .args([
                     "--exact",
-                    "a_client_holds_one_copy_of_a_blob",
+                    &test_name(module_path!(), "a_client_holds_one_copy_of_a_blob"),
                     "--nocapture",
                 ])
                 .env("UCONDB_TEST_URL", server.url())

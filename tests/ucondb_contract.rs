@@ -1,20 +1,17 @@
 //! What every UconDB must do, whatever it stands on.
 
-#[path = "support/ucondb_server/mod.rs"]
-mod ucondb_server;
-
 use std::collections::BTreeSet;
 use std::thread;
 
-use bytes::Bytes;
-use run_record_archiver::error::ErrorKind;
-use run_record_archiver::run::Run;
-use run_record_archiver::ucondb::http::HttpSettings;
-use run_record_archiver::ucondb::{self, MAX_BLOB, Override, UconDb, Upload, Version};
-use ucondb_server::{
+use crate::support::ucondb_server::{
     Algorithm, Authentication, FOLDER, OBJECT, Options, PASSWORD, Tls, Transport, USER,
     UconDbServer,
 };
+use bytes::Bytes;
+use run_record_archiver::error::Disposition;
+use run_record_archiver::run::Run;
+use run_record_archiver::ucondb::http::HttpSettings;
+use run_record_archiver::ucondb::{self, MAX_BLOB, Override, UconDb, Upload, Version};
 
 /// A UconDB, and what must live as long as it is used.
 struct Subject {
@@ -86,7 +83,7 @@ fn an_empty_object_has_no_runs(db: &dyn UconDb) {
     assert_eq!(db.runs().unwrap(), BTreeSet::new());
     assert_eq!(db.version(RUN).unwrap(), None);
     let error = db.download(RUN).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+    assert_eq!(error.disposition(), Disposition::FailRun, "{error}");
     assert!(error.to_string().contains("run 12500"), "{error}");
     assert!(error.to_string().contains("not migrated"), "{error}");
 }
@@ -194,7 +191,7 @@ fn parallel_writers_of_many_keys_all_store(db: &dyn UconDb) {
 fn a_blob_above_the_limit_is_refused(db: &dyn UconDb) {
     let blob = Bytes::from(vec![0; usize::try_from(MAX_BLOB).unwrap() + 1]);
     let error = db.upload(RUN, blob, Override::No).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Permanent);
+    assert_eq!(error.disposition(), Disposition::FailRun);
     assert!(error.to_string().contains("268435457"), "{error}");
     assert!(error.to_string().contains("run 12500"), "{error}");
     assert_eq!(db.version(RUN).unwrap(), None);

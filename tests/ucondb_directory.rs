@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use bytes::Bytes;
-use run_record_archiver::error::{Error, ErrorKind};
+use run_record_archiver::error::{Disposition, Error};
 use run_record_archiver::run::Run;
 use run_record_archiver::ucondb::directory::DirectoryUconDb;
 use run_record_archiver::ucondb::http::HttpSettings;
@@ -56,7 +56,7 @@ fn files(below: &Path) -> BTreeSet<String> {
 fn assert_failure<T: std::fmt::Debug>(result: Result<T, Error>, words: &[&str]) {
     let error = result.unwrap_err();
     let text = error.to_string();
-    assert_eq!(error.kind(), ErrorKind::Unreachable, "{text}");
+    assert_eq!(error.disposition(), Disposition::StopStage, "{text}");
     for word in words {
         assert!(text.contains(word), "{word:?} is missing: {text}");
     }

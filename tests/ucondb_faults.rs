@@ -1,21 +1,16 @@
 //! The HTTP client when things go wrong on the way: connections that break,
 //! answers that don't come, come late, or come changed.
 
-#[path = "support/ucondb_client.rs"]
-mod ucondb_client;
-#[path = "support/ucondb_server/mod.rs"]
-mod ucondb_server;
-
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use run_record_archiver::error::{Error, ErrorKind};
-use run_record_archiver::ucondb::http::{HttpSettings, HttpUconDb, RetryPolicy};
-use run_record_archiver::ucondb::{Override, UconDb, Upload, Version};
-use ucondb_client::{RUN, assert_failure, client, client_waiting, settings};
-use ucondb_server::{
+use crate::support::ucondb_client::{RUN, assert_failure, client, client_waiting, settings};
+use crate::support::ucondb_server::{
     Action, Authentication, Fault, OBJECT, Options, Reply, Tls, Transport, UconDbServer,
 };
+use bytes::Bytes;
+use run_record_archiver::error::{Disposition, Error};
+use run_record_archiver::ucondb::http::{HttpSettings, HttpUconDb, RetryPolicy};
+use run_record_archiver::ucondb::{Override, UconDb, Upload, Version};
 
 const MEGABYTES_25: usize = 25_000_000;
 
@@ -76,7 +71,7 @@ fn an_upload_that_is_always_reset_may_succeed_later() {
     let reset = Action::ResetRequestAfter(1_000_000);
     server.fault(Fault::on("POST", "/data/").always().then(reset));
     let words = ["run 12500", "upload of 25000000 bytes", "connection broke"];
-    assert_failure(put(&db, &blob), ErrorKind::Transient, &words);
+    assert_failure(put(&db, &blob), Disposition::RetryRun, &words);
     assert_eq!(server.count("POST", "/data/"), 3);
     server.no_faults();
     assert!(matches!(put(&db, &blob), Ok(Upload::Stored(_))));
@@ -170,7 +165,7 @@ fn what_was_stored_is_compared_with_what_was_sent() {
         let blob = noise(1000);
         let checksum = format!("{:08x}", Version::of(&blob).adler32);
         let words = ["run 12500", "stored 1000 bytes", &checksum, "override"];
-        assert_failure(put(&client(&server), &blob), ErrorKind::Permanent, &words);
+        assert_failure(put(&client(&server), &blob), Disposition::FailRun, &words);
     }
 }
 
@@ -190,7 +185,7 @@ fn a_download_cut_short_is_read_again() {
                 assert!(db.download(RUN).unwrap() == blob, "{transport:?} {cut:?}");
                 server.fault(Fault::on("GET", "/data/").always().then(cut));
                 let words = ["run 12500", "of 1000000 bytes arrived"];
-                assert_failure(db.download(RUN), ErrorKind::Transient, &words);
+                assert_failure(db.download(RUN), Disposition::RetryRun, &words);
             }
         }
     }
@@ -231,7 +226,7 @@ fn a_download_with_wrong_bytes_is_never_taken() {
         );
         let checksum = format!("{:08x}", Version::of(&blob).adler32);
         let words = ["run 12500", "100000 bytes", &checksum, "changed"];
-        assert_failure(db.download(RUN), ErrorKind::Transient, &words);
+        assert_failure(db.download(RUN), Disposition::RetryRun, &words);
     }
 }
 
@@ -279,7 +274,7 @@ fn a_listing_cut_short_is_never_taken() {
                 server.fault(Fault::on("GET", "/versions").times(2).then(cut.clone()));
                 assert_eq!(db.runs().unwrap().len(), 100);
                 server.fault(Fault::on("GET", "/versions").always().then(cut));
-                assert_failure(db.runs(), ErrorKind::Transient, &["cut short"]);
+                assert_failure(db.runs(), Disposition::RetryRun, &["cut short"]);
             }
         }
     }
@@ -318,7 +313,7 @@ fn a_server_that_is_overrun_is_asked_again() {
             server.no_faults();
             server.fault(Fault::on("", "").always().then(reply.clone()));
             server.forget_requests();
-            assert_failure(db.runs(), ErrorKind::Transient, &["listing the versions"]);
+            assert_failure(db.runs(), Disposition::RetryRun, &["listing the versions"]);
             assert_eq!(server.requests().len(), 3);
         }
     }
@@ -346,7 +341,7 @@ fn assert_times_out<T: std::fmt::Debug>(
 ) {
     let start = Instant::now();
     let words = ["timed out after", "ucon_db.timeout_seconds"];
-    assert_failure(request(), ErrorKind::Transient, &words);
+    assert_failure(request(), Disposition::RetryRun, &words);
     let elapsed = start.elapsed();
     assert!(elapsed >= timeout * attempts, "{elapsed:?}");
     let most = timeout * attempts + Duration::from_secs(2);
@@ -437,7 +432,7 @@ fn a_name_that_nobody_answers_at_is_given_up() {
     .unwrap();
     let start = Instant::now();
     let words = ["can't be reached", "no connection within"];
-    assert_failure(db.runs(), ErrorKind::Unreachable, &words);
+    assert_failure(db.runs(), Disposition::StopStage, &words);
     let elapsed = start.elapsed();
     assert!(elapsed >= Duration::from_secs(1), "{elapsed:?}");
     assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");

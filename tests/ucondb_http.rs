@@ -2,24 +2,19 @@
 //! sends, and what it makes of every answer. How it connects is in
 //! `ucondb_connection.rs`, what goes wrong on the way in `ucondb_faults.rs`.
 
-#[path = "support/ucondb_client.rs"]
-mod ucondb_client;
-#[path = "support/ucondb_server/mod.rs"]
-mod ucondb_server;
-
 use std::collections::BTreeSet;
 use std::thread;
 
-use bytes::Bytes;
-use run_record_archiver::error::ErrorKind;
-use run_record_archiver::run::Run;
-use run_record_archiver::ucondb::http::{HttpSettings, HttpUconDb};
-use run_record_archiver::ucondb::{Override, UconDb, Upload, Version};
-use ucondb_client::{RUN, assert_all_fail, assert_failure, client, put, settings};
-use ucondb_server::{
+use crate::support::ucondb_client::{RUN, assert_all_fail, assert_failure, client, put, settings};
+use crate::support::ucondb_server::{
     Action, Algorithm, Authentication, Fault, OBJECT, Options, PASSWORD, Reply, Tls, Transport,
     USER, UconDbServer,
 };
+use bytes::Bytes;
+use run_record_archiver::error::Disposition;
+use run_record_archiver::run::Run;
+use run_record_archiver::ucondb::http::{HttpSettings, HttpUconDb};
+use run_record_archiver::ucondb::{Override, UconDb, Upload, Version};
 
 fn start(transport: Transport, authentication: Authentication) -> UconDbServer {
     UconDbServer::start(Options {
@@ -186,8 +181,8 @@ fn refused_credentials_stop_the_stage_and_cost_no_body() {
             let result = put(&db, RUN, &[0; 1_000_000]);
             let refused = format!("refused user {user:?} for folder \"ev01\"");
             let words = ["run 12500", &refused, "ucon_db.writer_user"];
-            assert_failure(result, ErrorKind::Unreachable, &words);
-            assert_failure(db.check(), ErrorKind::Unreachable, &[&refused]);
+            assert_failure(result, Disposition::StopStage, &words);
+            assert_failure(db.check(), Disposition::StopStage, &[&refused]);
             assert_eq!(server.body_bytes_received(), 0);
             assert_eq!(server.versions(OBJECT).len(), 1);
         }
@@ -204,10 +199,10 @@ fn a_missing_folder_is_named() {
         })
         .unwrap();
         let words = ["no folder \"elsewhere\"", "ucon_db.folder_name"];
-        assert_all_fail(&db, ErrorKind::Unreachable, &words);
+        assert_all_fail(&db, Disposition::StopStage, &words);
         // So large that the server closes before it is sent.
         let result = put(&db, RUN, &vec![0; 25_000_000]);
-        assert_failure(result, ErrorKind::Unreachable, &words);
+        assert_failure(result, Disposition::StopStage, &words);
     }
 }
 
@@ -219,7 +214,7 @@ fn a_wrong_url_is_no_ucondb() {
         let db = HttpUconDb::new(settings(url.as_str())).unwrap();
         let no_ucondb = format!("no UconDB at {url}");
         let words = [no_ucondb.as_str(), "ucon_db.server_url"];
-        assert_all_fail(&db, ErrorKind::Unreachable, &words);
+        assert_all_fail(&db, Disposition::StopStage, &words);
         // Once each: a wrong URL stays wrong.
         assert_eq!(server.requests().len(), 4);
     }
@@ -231,23 +226,23 @@ fn pages_of_something_else_are_no_ucondb() {
     let page = Reply::html(200, "Please sign in");
     server.fault(Fault::on("", "").always().then(Action::Answer(page)));
     let db = client(&server);
-    assert_failure(db.runs(), ErrorKind::Unreachable, &["no UconDB at"]);
-    assert_failure(db.version(RUN), ErrorKind::Unreachable, &["no UconDB at"]);
-    assert_failure(db.download(RUN), ErrorKind::Unreachable, &["no UconDB at"]);
+    assert_failure(db.runs(), Disposition::StopStage, &["no UconDB at"]);
+    assert_failure(db.version(RUN), Disposition::StopStage, &["no UconDB at"]);
+    assert_failure(db.download(RUN), Disposition::StopStage, &["no UconDB at"]);
     let result = put(&db, RUN, b"blob");
-    assert_failure(result, ErrorKind::Unreachable, &["no UconDB at"]);
+    assert_failure(result, Disposition::StopStage, &["no UconDB at"]);
 }
 
 #[test]
 fn refusals_are_not_repeated() {
     for (status, kind, word) in [
-        (400, ErrorKind::Unreachable, "HTTP 400"),
-        (403, ErrorKind::Unreachable, "HTTP 403"),
-        (404, ErrorKind::Unreachable, "no UconDB at"),
-        (407, ErrorKind::Unreachable, "HTTPS_PROXY"),
-        (429, ErrorKind::Transient, "HTTP 429"),
-        (413, ErrorKind::Permanent, "client_max_body_size"),
-        (401, ErrorKind::Unreachable, "refused user \"writer\""),
+        (400, Disposition::StopStage, "HTTP 400"),
+        (403, Disposition::StopStage, "HTTP 403"),
+        (404, Disposition::StopStage, "no UconDB at"),
+        (407, Disposition::StopStage, "HTTPS_PROXY"),
+        (429, Disposition::RetryRun, "HTTP 429"),
+        (413, Disposition::FailRun, "client_max_body_size"),
+        (401, Disposition::StopStage, "refused user \"writer\""),
     ] {
         let server = start(Transport::KeepAlive, Authentication::Off);
         let reply = Reply::html(status, "Something");
@@ -266,7 +261,7 @@ fn a_read_only_instance_is_named() {
     let db = client(&server);
     assert!(db.runs().unwrap().is_empty());
     let words = ["run 12500", "takes no uploads", "Read-only instance"];
-    assert_failure(put(&db, RUN, b"blob"), ErrorKind::Unreachable, &words);
+    assert_failure(put(&db, RUN, b"blob"), Disposition::StopStage, &words);
 }
 
 #[test]
@@ -289,7 +284,7 @@ fn a_front_end_may_take_less_than_ucondb() {
             let upload = format!("upload of {size} bytes");
             let words = ["run 12500", &upload, "client_max_body_size"];
             let result = put(&db, RUN, &vec![0; size]);
-            assert_failure(result, ErrorKind::Permanent, &words);
+            assert_failure(result, Disposition::FailRun, &words);
         }
         // The others go on.
         put(&db, Run(2), b"small").unwrap();
@@ -326,7 +321,7 @@ fn a_database_that_is_down_is_worth_a_later_attempt() {
     server.set_database_down(true);
     let db = client(&server);
     let words = ["HTTP 500", "connection to server at"];
-    assert_all_fail(&db, ErrorKind::Transient, &words);
+    assert_all_fail(&db, Disposition::RetryRun, &words);
     server.set_database_down(false);
     put(&db, RUN, b"blob").unwrap();
 }
@@ -359,7 +354,7 @@ fn a_check_says_what_it_found() {
     let page = Reply::html(200, "Please sign in");
     server.fault(Fault::on("", "").always().then(Action::Answer(page)));
     let found = client(&server).check();
-    assert_failure(found, ErrorKind::Unreachable, &["no UconDB at"]);
+    assert_failure(found, Disposition::StopStage, &["no UconDB at"]);
 }
 
 #[test]

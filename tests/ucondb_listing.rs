@@ -1,26 +1,21 @@
 //! The listing that an incremental execution makes of an earlier one and of
 //! what was recorded since, and when it does not trust it.
 
-#[path = "support/ucondb_client.rs"]
-mod ucondb_client;
-#[path = "support/ucondb_server/mod.rs"]
-mod ucondb_server;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::support::ucondb_client::{assert_failure, put, settings};
+use crate::support::ucondb_server::{
+    Action, FOLDER, Fault, OBJECT, Options, Reply, StoredVersion, Transport, UconDbServer,
+};
 use bytes::Bytes;
-use run_record_archiver::error::ErrorKind;
+use run_record_archiver::error::Disposition;
 use run_record_archiver::run::Run;
 use run_record_archiver::ucondb::http::{HttpSettings, HttpUconDb, ListingCache};
 use run_record_archiver::ucondb::{Override, UconDb};
-use ucondb_client::{assert_failure, put, settings};
-use ucondb_server::{
-    Action, FOLDER, Fault, OBJECT, Options, Reply, StoredVersion, Transport, UconDbServer,
-};
 
 /// A request for what was recorded since.
 const SINCE: &str = "tr_since";
@@ -314,10 +309,10 @@ fn what_is_refused_is_reported_as_ever() {
             .then(Action::Answer(folder)),
     );
     let words = ["has no folder \"ev01\""];
-    assert_failure(subject.client(true).runs(), ErrorKind::Unreachable, &words);
+    assert_failure(subject.client(true).runs(), Disposition::StopStage, &words);
     subject.server.go_down();
     let words = ["can't be reached"];
-    assert_failure(subject.client(true).runs(), ErrorKind::Unreachable, &words);
+    assert_failure(subject.client(true).runs(), Disposition::StopStage, &words);
 }
 
 #[test]

@@ -1,15 +1,13 @@
 //! Comparing the databases run by run, and getting a blob back as files.
 
-mod support;
-
 use std::fs;
 
+use crate::support::archiver::Test;
+use crate::support::fcl;
 use bytes::Bytes;
 use run_record_archiver::artdaqdb::ArtdaqDb;
 use run_record_archiver::run::Run;
 use run_record_archiver::ucondb::{Override, UconDb};
-use support::archiver::Test;
-use support::fcl;
 
 /// Runs 1 to 4, all in both databases.
 fn archived() -> Test {

@@ -21,7 +21,7 @@ use super::{
     system_metadata,
 };
 use crate::durable::{self, Unsynced};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, Result};
 use crate::faults;
 use crate::faults::fs::{self, File};
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
@@ -75,7 +75,7 @@ impl FilesystemDb {
         let wrong = |problem: String| Error::ArtdaqDb {
             location: uri.to_owned(),
             problem: format!("{problem}; correct artdaq_db.database_uri"),
-            kind: ErrorKind::Unreachable,
+            disposition: Disposition::StopStage,
         };
         let path = uri.strip_prefix(SCHEME).unwrap_or(uri);
         let path = expand(path).map_err(wrong)?;
@@ -242,7 +242,7 @@ impl FilesystemDb {
         let damaged = |problem: String| Error::ArtdaqDb {
             location: path.display().to_string(),
             problem: format!("run {run}: {problem}; restore the document from a backup"),
-            kind: ErrorKind::Permanent,
+            disposition: Disposition::FailRun,
         };
         let bytes = fs::read(path).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => {
@@ -292,7 +292,7 @@ impl FilesystemDb {
         Error::ArtdaqDb {
             location: self.location.clone(),
             problem,
-            kind: ErrorKind::Permanent,
+            disposition: Disposition::FailRun,
         }
     }
 }

@@ -13,7 +13,7 @@ pub mod tools;
 
 use std::collections::BTreeMap;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, Result};
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 
 /// The collection of all documents but schemas.
@@ -191,6 +191,6 @@ fn open_native(uri: &str) -> Result<Box<dyn NativeDb>> {
     Err(Error::ArtdaqDb {
         location: "artdaq_db.database_uri".into(),
         problem,
-        kind: ErrorKind::Unreachable,
+        disposition: Disposition::StopStage,
     })
 }

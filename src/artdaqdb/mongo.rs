@@ -25,7 +25,7 @@ use super::{
     ArtdaqDb, Configuration, Documents, NativeDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT, choice,
     run_of, system_metadata,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, Result};
 use crate::run::{FclFile, Run};
 use address::Address;
 use bson::Bson;
@@ -154,7 +154,7 @@ impl MongoDb {
         Error::ArtdaqDb {
             location: self.address.location.clone(),
             problem,
-            kind: ErrorKind::Permanent,
+            disposition: Disposition::FailRun,
         }
     }
 
@@ -191,7 +191,7 @@ impl MongoDb {
                 "run {run}: some of its documents are there, but can't be seen: another client is \
                  storing them, or a majority of the replica set does not have them yet"
             ),
-            kind: ErrorKind::Transient,
+            disposition: Disposition::RetryRun,
         }
     }
 

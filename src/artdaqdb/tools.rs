@@ -24,7 +24,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::filesystem::FilesystemDb;
 use super::{ArtdaqDb, Configuration, Documents, NativeDb, Presence};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, Result};
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 use crate::shutdown::Shutdown;
 use process::{Ended, Exit};
@@ -247,7 +247,7 @@ impl ToolsDb {
                     files::list(&missing),
                     self.words(&ended)
                 ),
-                ErrorKind::Transient,
+                Disposition::RetryRun,
             ));
         }
         log::debug!(
@@ -290,12 +290,12 @@ impl ToolsDb {
                     self.ending(ended.exit),
                     self.words(ended)
                 ),
-                ErrorKind::Transient,
+                Disposition::RetryRun,
             ),
             Ok(false) => error,
             Err(cause) => self.error(
                 format!("{error}. It could not be put back as it was before: {cause}"),
-                ErrorKind::Unreachable,
+                Disposition::StopStage,
             ),
         }
     }
@@ -309,15 +309,15 @@ impl ToolsDb {
             Exit::Code(0) => return Ok(()),
             Exit::TimedOut => (
                 ". If it only needs longer, raise artdaq_db.tools_timeout_seconds",
-                ErrorKind::Transient,
+                Disposition::RetryRun,
             ),
             // The archiver's own parser has accepted the files.
             Exit::Code(_) if ended.said.contains("Parse error") => (
                 ". The tools can't store such a file, though it is FHiCL. Import this run with \
                  artdaq_db.use_tools: false",
-                ErrorKind::Permanent,
+                Disposition::FailRun,
             ),
-            Exit::Code(_) | Exit::Signal(_) => ("", ErrorKind::Transient),
+            Exit::Code(_) | Exit::Signal(_) => ("", Disposition::RetryRun),
         };
         Err(self.error(
             format!(
@@ -362,14 +362,14 @@ impl ToolsDb {
     }
 
     fn refuse(&self, problem: String) -> Error {
-        self.error(problem, ErrorKind::Permanent)
+        self.error(problem, Disposition::FailRun)
     }
 
-    fn error(&self, problem: String, kind: ErrorKind) -> Error {
+    fn error(&self, problem: String, disposition: Disposition) -> Error {
         Error::ArtdaqDb {
             location: self.location.clone(),
             problem,
-            kind,
+            disposition,
         }
     }
 
@@ -486,7 +486,7 @@ impl ArtdaqDb for ToolsDb {
                     "run {run}: bulkdownloader ended without an error, but {problem}{}",
                     self.words(&ended)
                 ),
-                ErrorKind::Transient,
+                Disposition::RetryRun,
             )
         })?;
         Ok(Configuration {
@@ -539,7 +539,7 @@ fn unreachable(location: &str, problem: String) -> Error {
     Error::ArtdaqDb {
         location: location.to_owned(),
         problem,
-        kind: ErrorKind::Unreachable,
+        disposition: Disposition::StopStage,
     }
 }
 

@@ -223,7 +223,7 @@ pub(super) fn shorten(text: &str, limit: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Error, ErrorKind};
+    use crate::error::{Disposition, Error};
     use crate::run::Run;
     use crate::stage::Report;
     use crate::{importer, migrator};
@@ -243,7 +243,7 @@ mod tests {
         Error::UconDb {
             location: "https://u/app".into(),
             problem: "no connection".into(),
-            kind: ErrorKind::Unreachable,
+            disposition: Disposition::StopStage,
         }
     }
 

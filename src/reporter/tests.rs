@@ -3,7 +3,7 @@
 use jiff::ZonedDateTime;
 
 use super::*;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Disposition, Error};
 use crate::history::Counts;
 
 fn set(runs: &str) -> RunSet {
@@ -65,7 +65,7 @@ fn unreachable() -> Error {
     Error::ArtdaqDb {
         location: "mongodb://h/db".into(),
         problem: "connection refused\nis it <running> & listening?".into(),
-        kind: ErrorKind::Unreachable,
+        disposition: Disposition::StopStage,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, Result};
 use crate::faults::fs::{self, DirEntry};
 use crate::run::Run;
 
@@ -78,7 +78,7 @@ fn is_directory(entry: &DirEntry) -> Result<bool> {
         }
         Err(source) => {
             let error = Error::io("look at", &path, source);
-            if error.kind() == ErrorKind::Unreachable {
+            if error.disposition() == Disposition::StopStage {
                 return Err(error);
             }
             log::warn!("{} is passed over: {error}", path.display());

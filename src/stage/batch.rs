@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Instant;
 
 use super::{PUBLISH_INTERVAL, PUBLISH_PAUSE, Record, Report, Settings, Stage};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, Result};
 use crate::logging::Progress;
 use crate::run::Run;
 use crate::service;
@@ -123,7 +123,7 @@ impl Job<'_> {
                 return None;
             }
             let class = error.class();
-            if error.kind() == ErrorKind::Unreachable {
+            if error.disposition() == Disposition::StopStage {
                 self.stop.store(true, Ordering::Relaxed);
                 log::error!(target: target, "Run {run} was not {}: {class}: {error}", words.done);
                 return Some(Verdict::Stop(error));
@@ -132,7 +132,7 @@ impl Job<'_> {
                 target: target,
                 "Run {run} failed (attempt {attempt}/{attempts}): {class}: {error}"
             );
-            if error.kind() == ErrorKind::Permanent || attempt == attempts {
+            if error.disposition() == Disposition::FailRun || attempt == attempts {
                 return Some(Verdict::Failed(run, error));
             }
             let delay = self.settings.retry_delay;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Mutex, Once};
 
 use super::*;
-use crate::error::ErrorKind;
+use crate::error::Disposition;
 
 mod books;
 mod selected;
@@ -220,6 +220,6 @@ fn unreachable() -> Error {
     Error::UconDb {
         location: "http://server".into(),
         problem: "no answer".into(),
-        kind: ErrorKind::Unreachable,
+        disposition: Disposition::StopStage,
     }
 }

@@ -12,7 +12,7 @@ use rustix::fs::{Access, access};
 use tempfile::NamedTempFile;
 use url::Url;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, Result};
 use crate::faults::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use crate::faults::{self, Operation};
 use crate::run::Run;
@@ -55,7 +55,7 @@ impl DirectoryUconDb {
                 problem: "ucon_db.server_url is no local directory: it looks like \
                           file:///path/to/directory"
                     .to_owned(),
-                kind: ErrorKind::Unreachable,
+                disposition: Disposition::StopStage,
             })?;
         DirectoryUconDb::new(&root, folder, object)
     }
@@ -73,7 +73,7 @@ impl DirectoryUconDb {
                 return Err(Error::UconDb {
                     location,
                     problem: format!("ucon_db.{key} is {name:?}, which can't name a directory"),
-                    kind: ErrorKind::Unreachable,
+                    disposition: Disposition::StopStage,
                 });
             }
         }
@@ -93,7 +93,7 @@ impl DirectoryUconDb {
         Error::UconDb {
             location: self.location.clone(),
             problem: Error::io(action, path, source).to_string(),
-            kind: ErrorKind::Unreachable,
+            disposition: Disposition::StopStage,
         }
     }
 
@@ -264,7 +264,7 @@ impl UconDb for DirectoryUconDb {
                      at most",
                     sent.size
                 ),
-                kind: ErrorKind::Permanent,
+                disposition: Disposition::FailRun,
             });
         }
         self.create_directories()?;
@@ -314,7 +314,7 @@ impl UconDb for DirectoryUconDb {
                         "run {run}: download: there is no {}: the run is not migrated",
                         path.display()
                     ),
-                    kind: ErrorKind::Permanent,
+                    disposition: Disposition::FailRun,
                 })
             }
             Err(error) => Err(self.failed("read", &path, error)),

@@ -31,7 +31,7 @@ pub use self::cache::ListingCache;
 pub use self::retry::RetryPolicy;
 use self::transport::{Answer, Call, Transport};
 use self::upload::Probe;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, Result};
 use crate::run::Run;
 use crate::shutdown::Shutdown;
 use crate::ucondb::{MAX_BLOB, Override, UconDb, Upload, Version};
@@ -129,7 +129,7 @@ impl HttpUconDb {
             Transport::new(&settings, address.is_tls()).map_err(|problem| Error::UconDb {
                 location: address.location.clone(),
                 problem,
-                kind: ErrorKind::Unreachable,
+                disposition: Disposition::StopStage,
             })?;
         Ok(HttpUconDb {
             address,

@@ -1,18 +1,23 @@
 //! What the integration tests share.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, reason = "each of the two test crates uses a part of it")]
 
 pub mod archiver;
 pub mod books;
+pub mod captured_log;
 pub mod certificates;
+pub mod fhicl;
 #[cfg(feature = "mongodb")]
 pub mod mongo_proxy;
 #[cfg(feature = "mongodb")]
 pub mod mongod;
+pub mod mutations;
 pub mod peer;
 mod shared;
 pub mod smtp;
 pub mod sshd;
 pub mod tools;
+pub mod ucondb_client;
+pub mod ucondb_server;
 
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -21,7 +26,10 @@ use std::time::{Duration, Instant};
 
 use run_record_archiver::run::FclFile;
 use rustix::process::{Pid, Signal, kill_process};
-#[allow(unused_imports, reason = "each test binary uses a part of it")]
+#[allow(
+    unused_imports,
+    reason = "each of the two test crates uses a part of it"
+)]
 pub use shared::shared;
 
 /// Sends a signal as `kill` does.
@@ -66,6 +74,13 @@ pub fn documents_in(directory: &Path) -> usize {
             name.ends_with(".json") && name != "index.json" && !name.starts_with('.')
         })
         .count()
+}
+
+/// The full name of a test, as `--exact` takes it: for tests that start themselves
+/// in a process of their own. `module` is `module_path!()`.
+pub fn test_name(module: &str, test: &str) -> String {
+    let (_, module) = module.split_once("::").unwrap();
+    format!("{module}::{test}")
 }
 
 /// A file of the project.

@@ -6,12 +6,12 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use bytes::Bytes;
-use run_record_archiver::error::{Error, ErrorKind};
+use run_record_archiver::error::{Disposition, Error};
 use run_record_archiver::run::Run;
 use run_record_archiver::ucondb::http::{HttpSettings, HttpUconDb, RetryPolicy};
 use run_record_archiver::ucondb::{Override, UconDb, Upload};
 
-use crate::ucondb_server::{FOLDER, OBJECT, PASSWORD, USER, UconDbServer};
+use super::ucondb_server::{FOLDER, OBJECT, PASSWORD, USER, UconDbServer};
 
 pub const RUN: Run = Run(12500);
 
@@ -47,12 +47,16 @@ pub fn put(db: &HttpUconDb, run: Run, blob: &[u8]) -> Result<Upload, Error> {
     db.upload(run, Bytes::copy_from_slice(blob), Override::No)
 }
 
-/// The failure must be of this kind and hold these words, and not the password.
+/// The failure must be of this disposition and hold these words, and not the password.
 #[track_caller]
-pub fn assert_failure<T: Debug>(result: Result<T, Error>, kind: ErrorKind, words: &[&str]) {
+pub fn assert_failure<T: Debug>(
+    result: Result<T, Error>,
+    disposition: Disposition,
+    words: &[&str],
+) {
     let error = result.unwrap_err();
     let text = error.to_string();
-    assert_eq!(error.kind(), kind, "{text}");
+    assert_eq!(error.disposition(), disposition, "{text}");
     for word in words {
         assert!(text.contains(word), "{word:?} is missing: {text}");
     }
@@ -62,9 +66,9 @@ pub fn assert_failure<T: Debug>(result: Result<T, Error>, kind: ErrorKind, words
 
 /// Everything that a client asks for must fail so.
 #[track_caller]
-pub fn assert_all_fail(db: &HttpUconDb, kind: ErrorKind, words: &[&str]) {
-    assert_failure(db.runs(), kind, words);
-    assert_failure(db.version(RUN), kind, words);
-    assert_failure(db.download(RUN), kind, words);
-    assert_failure(put(db, RUN, b"blob"), kind, words);
+pub fn assert_all_fail(db: &HttpUconDb, disposition: Disposition, words: &[&str]) {
+    assert_failure(db.runs(), disposition, words);
+    assert_failure(db.version(RUN), disposition, words);
+    assert_failure(db.download(RUN), disposition, words);
+    assert_failure(put(db, RUN, b"blob"), disposition, words);
 }

@@ -11,7 +11,7 @@ use super::rebuild;
 use crate::artdaqdb::index::{Entry, Index, Oid};
 use crate::artdaqdb::run_of;
 use crate::durable::{self, Temporary};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, Result};
 use crate::faults::fs::{self, File, Metadata};
 use crate::run::Run;
 
@@ -326,7 +326,7 @@ impl Collection {
                  from a backup, or have a new one made of the documents beside it with \
                  --rebuild-index"
             ),
-            kind: ErrorKind::Unreachable,
+            disposition: Disposition::StopStage,
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::artdaqdb::document;
 use crate::artdaqdb::index::{Entry, Index, Oid};
 use crate::artdaqdb::run_of;
 use crate::durable;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, Result};
 use crate::faults::fs;
 
 /// How many damaged documents an error names.
@@ -90,7 +90,7 @@ pub(super) fn rebuild(directory: &Path, suffix: &str) -> Result<Rebuilt> {
                     String::new()
                 }
             ),
-            kind: ErrorKind::Unreachable,
+            disposition: Disposition::StopStage,
         });
     }
     // The order in which they came, as far as the documents tell.

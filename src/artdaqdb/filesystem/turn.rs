@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, Result};
 use crate::faults::fs::{File, OpenOptions, TryLockError};
 use crate::shutdown::Shutdown;
 
@@ -49,7 +49,7 @@ pub(super) fn take(path: &Path, shutdown: &Shutdown) -> Result<File> {
                      file, and let it end or end it",
                     waited.as_secs()
                 ),
-                kind: ErrorKind::Unreachable,
+                disposition: Disposition::StopStage,
             });
         }
         if waited >= WORTH_A_WORD && !is_said {
@@ -78,7 +78,7 @@ mod tests {
         let begun = Instant::now();
         let error = take(&path, &shutdown).unwrap_err();
         assert!(begun.elapsed() < LAST_PATIENCE * 4);
-        assert_eq!(error.kind(), ErrorKind::Unreachable);
+        assert_eq!(error.disposition(), Disposition::StopStage);
         assert!(error.to_string().contains("fuser -v"), "{error}");
         drop(held);
         take(&path, &shutdown).unwrap();

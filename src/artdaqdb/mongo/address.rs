@@ -12,7 +12,7 @@ use mongodb::options::{
 use secrecy::{ExposeSecret, SecretString};
 
 use super::failure::failure;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, Result};
 use crate::faults::fs::File;
 
 /// The client's certificate and key in one PEM file, as artdaq_database names it.
@@ -60,7 +60,7 @@ impl Address {
         let wrong = |problem: &str| Error::ArtdaqDb {
             location: "artdaq_db.database_uri".into(),
             problem: format!("{problem}; it must be as in mongodb://host:27017/database"),
-            kind: ErrorKind::Unreachable,
+            disposition: Disposition::StopStage,
         };
         let uri = without_effect_removed(uri);
         let parsed = ConnectionString::parse(&uri).map_err(|_| wrong(&fault(&uri)))?;
@@ -161,7 +161,7 @@ impl Address {
         Error::ArtdaqDb {
             location: self.location.clone(),
             problem,
-            kind: ErrorKind::Unreachable,
+            disposition: Disposition::StopStage,
         }
     }
 }

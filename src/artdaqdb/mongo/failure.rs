@@ -6,7 +6,7 @@ use mongodb::error::{
     TRANSIENT_TRANSACTION_ERROR, WriteFailure,
 };
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Disposition, Error};
 
 /// The code of a document whose `_id` is there already.
 pub(super) const DUPLICATE_KEY: i32 = 11000;
@@ -18,7 +18,7 @@ pub(super) const NAMESPACE_NOT_FOUND: i32 = 26;
 /// An error of the driver as one of ours. `action` says what was being done:
 /// "read run 7".
 pub(super) fn failure(location: &str, action: &str, error: &DriverError) -> Error {
-    let kind = kind(error);
+    let disposition = disposition(error);
     let cause = cause(error);
     let cause = cause.trim_end_matches('.');
     let problem = match &*error.kind {
@@ -39,12 +39,12 @@ pub(super) fn failure(location: &str, action: &str, error: &DriverError) -> Erro
     Error::ArtdaqDb {
         location: location.to_owned(),
         problem,
-        kind,
+        disposition,
     }
 }
 
 /// What the stage does about it.
-fn kind(error: &DriverError) -> ErrorKind {
+fn disposition(error: &DriverError) -> Disposition {
     match &*error.kind {
         DriverKind::ServerSelection { .. }
         | DriverKind::Authentication { .. }
@@ -52,13 +52,13 @@ fn kind(error: &DriverError) -> ErrorKind {
         | DriverKind::InvalidArgument { .. }
         | DriverKind::InvalidTlsConfig { .. }
         | DriverKind::IncompatibleServer { .. }
-        | DriverKind::SessionsNotSupported => ErrorKind::Unreachable,
+        | DriverKind::SessionsNotSupported => Disposition::StopStage,
         _ => match code(error) {
             // Unauthorized, AuthenticationFailed, AtlasError, OutOfDiskSpace.
-            Some(UNAUTHORIZED | 18 | 8000 | 14031) => ErrorKind::Unreachable,
+            Some(UNAUTHORIZED | 18 | 8000 | 14031) => Disposition::StopStage,
             // Documents that are too large or too deep.
-            Some(15 | 10334 | 17419 | 17420) => ErrorKind::Permanent,
-            _ => ErrorKind::Transient,
+            Some(15 | 10334 | 17419 | 17420) => Disposition::FailRun,
+            _ => Disposition::RetryRun,
         },
     }
 }

@@ -89,11 +89,11 @@ impl Copy {
             Error::ArtdaqDb {
                 location,
                 problem,
-                kind,
+                disposition,
             } => Error::ArtdaqDb {
                 location: location.replace(&*copy, &self.original),
                 problem: problem.replace(&*copy, &self.original),
-                kind,
+                disposition,
             },
             other => other,
         }

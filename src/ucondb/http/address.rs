@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, Result};
 use crate::run::Run;
 use crate::ucondb::Override;
 
@@ -209,7 +209,7 @@ fn wrong(location: String, problem: String) -> Error {
     Error::UconDb {
         location,
         problem,
-        kind: ErrorKind::Unreachable,
+        disposition: Disposition::StopStage,
     }
 }
 

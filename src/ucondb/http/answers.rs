@@ -10,7 +10,7 @@ use super::address::without_credentials;
 use super::retry::retry_after;
 use super::transport::{Answer, Fault};
 use super::{HttpUconDb, listing};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Disposition, Error};
 use crate::run::Run;
 use crate::ucondb::Version;
 
@@ -46,30 +46,30 @@ pub(super) enum Missing {
 }
 
 impl HttpUconDb {
-    fn error(&self, kind: ErrorKind, problem: String) -> Error {
+    fn error(&self, disposition: Disposition, problem: String) -> Error {
         Error::UconDb {
             location: self.address.location.clone(),
             problem,
-            kind,
+            disposition,
         }
     }
 
     /// A failure that another attempt may not meet, of this attempt alone.
     pub(super) fn again(&self, problem: String) -> Failure {
         Failure::Again {
-            error: self.error(ErrorKind::Transient, problem),
+            error: self.error(Disposition::RetryRun, problem),
             after: None,
         }
     }
 
     /// A failure of the run itself.
     pub(super) fn permanent(&self, problem: String) -> Failure {
-        Failure::Final(self.error(ErrorKind::Permanent, problem))
+        Failure::Final(self.error(Disposition::FailRun, problem))
     }
 
     /// A failure that every run would meet.
     pub(super) fn unreachable(&self, problem: String) -> Failure {
-        Failure::Final(self.error(ErrorKind::Unreachable, problem))
+        Failure::Final(self.error(Disposition::StopStage, problem))
     }
 
     /// What answers is not a UconDB.
@@ -119,7 +119,7 @@ impl HttpUconDb {
         };
         match fault {
             Fault::Connect(cause) => again(
-                ErrorKind::Unreachable,
+                Disposition::StopStage,
                 format!(
                     "{subject}: the server can't be reached: {cause}; check ucon_db.server_url, \
                      the network, and that UconDB is up"
@@ -130,7 +130,7 @@ impl HttpUconDb {
                  or name its CA in ucon_db.ca_file"
             )),
             Fault::Timeout(limit, doing) => again(
-                ErrorKind::Transient,
+                Disposition::RetryRun,
                 format!(
                     "{subject}: timed out after {} s {doing}; if the server is just slow, raise \
                      ucon_db.timeout_seconds",
@@ -138,7 +138,7 @@ impl HttpUconDb {
                 ),
             ),
             Fault::Lost(cause) => again(
-                ErrorKind::Transient,
+                Disposition::RetryRun,
                 format!("{subject}: the connection broke: {cause}"),
             ),
             Fault::NotHttp(cause) => {
@@ -199,7 +199,7 @@ impl HttpUconDb {
                  have its administrators raise the limit (nginx: client_max_body_size)"
             )),
             408 | 425 | 429 => Failure::Final(self.error(
-                ErrorKind::Transient,
+                Disposition::RetryRun,
                 format!("{subject}: the server is not ready for it (HTTP {status}{said})"),
             )),
             400..=499 => self.unreachable(format!(
@@ -207,7 +207,7 @@ impl HttpUconDb {
             )),
             500..=599 => Failure::Again {
                 error: self.error(
-                    ErrorKind::Transient,
+                    Disposition::RetryRun,
                     format!("{subject}: the server failed (HTTP {status}{said})"),
                 ),
                 after: header(&answer.headers, RETRY_AFTER.as_str()).and_then(retry_after),

@@ -10,7 +10,7 @@ use super::answers::{Failure, Missing};
 use super::cache::{Kept, ListingCache};
 use super::listing::{self, Listing, NotAListing};
 use super::{HttpUconDb, cause};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Disposition, Error};
 use crate::run::Run;
 
 /// The longest listing, in bytes: four million versions.
@@ -82,7 +82,9 @@ impl HttpUconDb {
             Err(Failure::Final(error @ Error::Interrupted(_))) => {
                 return Err(Failure::Final(error));
             }
-            Err(Failure::Again { error, after }) if error.kind() == ErrorKind::Unreachable => {
+            Err(Failure::Again { error, after })
+                if error.disposition() == Disposition::StopStage =>
+            {
                 return Err(Failure::Again { error, after });
             }
             // The full listing may do better, or its error says more.

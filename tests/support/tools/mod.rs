@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use run_record_archiver::artdaqdb::tools::Settings;
-use run_record_archiver::error::{Error, ErrorKind};
+use run_record_archiver::error::{Disposition, Error};
 use run_record_archiver::shutdown::Shutdown;
 
 /// A directory with a `bulkloader` and a `bulkdownloader`.
@@ -125,8 +125,8 @@ fn program() -> PathBuf {
 
 /// That an error is of this kind and has these words.
 #[track_caller]
-pub fn assert_says(error: &Error, kind: ErrorKind, words: &[&str]) {
-    assert_eq!(error.kind(), kind, "{error}");
+pub fn assert_says(error: &Error, disposition: Disposition, words: &[&str]) {
+    assert_eq!(error.disposition(), disposition, "{error}");
     for word in words {
         assert!(error.to_string().contains(word), "no {word:?} in: {error}");
     }

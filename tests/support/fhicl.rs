@@ -1,14 +1,6 @@
 //! What the FHiCL tests share.
 
-#![allow(dead_code, reason = "no test uses all of it")]
-
 use std::path::{Path, PathBuf};
-
-#[allow(unused_imports, reason = "no test uses all of it")]
-pub use shared::shared;
-
-#[path = "../support/shared.rs"]
-mod shared;
 
 /// The files of a directory whose names end in `suffix`, in order.
 pub fn files(directory: &Path, suffix: &str) -> Vec<PathBuf> {

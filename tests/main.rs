@@ -1,0 +1,54 @@
+//! The tests of the program from outside, in one crate: linking is what takes long.
+//! `tests/storms.rs` has those that go on for minutes, or for hours on request.
+
+mod support;
+
+mod artdaqdb_contract;
+mod check_ready;
+mod config_files;
+mod config_script;
+mod convert_golden;
+mod convert_odd;
+mod convert_parses;
+mod dependencies;
+mod documents;
+mod fhicl_cases;
+mod fhicl_documents;
+mod fhicl_goldens;
+mod fhicl_limits;
+mod fhicl_properties;
+mod fhicl_refused;
+mod filesystemdb;
+mod hostile_places;
+mod hostile_server;
+mod incomplete_runs;
+mod interruption;
+mod lock_and_signals;
+mod logging_lines;
+mod logging_rotation;
+mod manual_greps;
+mod metrics_carbon;
+mod metrics_prometheus;
+mod mongodb_documents;
+mod mongodb_failures;
+mod mongodb_tls;
+mod notify_email;
+mod notify_slack;
+mod pipeline;
+mod pipeline_http;
+mod report_history;
+mod report_status;
+mod run_record_read;
+mod shutdown_everywhere;
+mod systemd_units;
+mod tools_config;
+mod tools_local;
+mod tools_pipeline;
+mod tools_ssh;
+mod ucondb_connection;
+mod ucondb_contract;
+mod ucondb_directory;
+mod ucondb_faults;
+mod ucondb_http;
+mod ucondb_listing;
+mod verify_extract;
