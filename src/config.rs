@@ -19,7 +19,6 @@ use secrecy::SecretString;
 pub use self::expand::Environment;
 use crate::error::{Error, Result};
 use crate::faults::{self, fs};
-use crate::incomplete::Policy;
 
 /// The directory of `run_archiver.sh`, exported by it: where a configuration
 /// is also looked for, so that a cron line needs no `cd`.
@@ -122,13 +121,23 @@ pub struct AppFuzz {
     pub random_error_retry: bool,
 }
 
+/// What becomes of runs without a stop time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum IncompletePolicy {
+    /// They are migrated, and again when the stop time is there.
+    #[default]
+    Archive,
+    /// They are migrated when the stop time is there.
+    Wait,
+}
+
 /// Section `source_files`.
 #[derive(Debug)]
 pub struct SourceFiles {
     /// The directory that holds one directory for each run.
     pub run_records_dir: PathBuf,
     /// What becomes of runs whose record has no stop time yet.
-    pub incomplete_runs: Policy,
+    pub incomplete_runs: IncompletePolicy,
     /// After this time such a run counts as complete without one.
     pub incomplete_after: Duration,
 }

@@ -6,13 +6,12 @@
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-pub mod archiver;
+pub mod app;
 pub mod artdaqdb;
 pub mod blob;
 pub mod check;
 pub mod cli;
 pub mod config;
-pub mod dashboard;
 pub mod deadline;
 pub mod disk;
 pub mod durable;
@@ -21,15 +20,9 @@ pub mod exposure;
 pub mod extract;
 pub mod faults;
 pub mod fhicl;
-pub mod history;
-pub mod importer;
-pub mod incomplete;
 pub mod lock;
 pub mod logging;
-pub mod metrics;
-pub mod migrator;
-pub mod notify;
-pub mod recovery;
+pub mod pipeline;
 pub mod reporter;
 pub mod run;
 pub mod run_list;
@@ -37,9 +30,7 @@ pub mod run_record;
 pub mod run_set;
 pub mod service;
 pub mod shutdown;
-pub mod stage;
 pub mod state;
-pub mod summary;
 pub mod tls;
 pub mod ucondb;
 pub mod verify;

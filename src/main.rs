@@ -4,12 +4,12 @@
 
 use std::process::ExitCode;
 
-use run_record_archiver::archiver;
+use run_record_archiver::app;
 use run_record_archiver::cli::{self, CommandLine};
 
 fn main() -> ExitCode {
     ExitCode::from(match CommandLine::parse(std::env::args_os()) {
-        Ok(command) => archiver::execute(&command),
+        Ok(command) => app::execute(&command),
         Err(error) => cli::report(&error),
     })
 }

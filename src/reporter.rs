@@ -12,19 +12,26 @@ use jiff::ZonedDateTime;
 use crate::artdaqdb::{ArtdaqDb, Presence};
 use crate::error::Result;
 use crate::faults;
-use crate::history::{self, Execution};
 use crate::run::Run;
 use crate::run_record;
 use crate::run_set::RunSet;
 use crate::state::{State, StateStore};
 use crate::ucondb::UconDb;
 
+use history::Execution;
+
 pub use recommendation::{Kind, Recommendation};
 
+pub mod dashboard;
+pub mod history;
 pub mod html;
 pub mod json;
+pub mod metrics;
+pub mod notify;
 mod recommendation;
+pub mod stage_report;
 mod strip;
+pub mod summary;
 pub mod text;
 
 /// How many executions the reports show.

@@ -39,3 +39,73 @@ pub struct FclFile {
 
 /// The entity under which the schema is kept, in its own collection.
 pub const SCHEMA_ENTITY: &str = "schema";
+
+/// One of the two stages of the pipeline, with the words in which its messages
+/// speak. The operations manual quotes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StageKind {
+    /// Run records to artdaqDB.
+    Import,
+    /// artdaqDB to UconDB.
+    Migrate,
+}
+
+impl StageKind {
+    /// Both, in the order in which they run.
+    pub const ALL: [StageKind; 2] = [StageKind::Import, StageKind::Migrate];
+
+    /// `Import Stage`.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            StageKind::Import => "Import Stage",
+            StageKind::Migrate => "Migrate Stage",
+        }
+    }
+
+    /// `import`, as in "run 12500 import failed" and in the names of metrics.
+    #[must_use]
+    pub const fn verb(self) -> &'static str {
+        match self {
+            StageKind::Import => "import",
+            StageKind::Migrate => "migrate",
+        }
+    }
+
+    /// `imported`.
+    #[must_use]
+    pub const fn done(self) -> &'static str {
+        match self {
+            StageKind::Import => "imported",
+            StageKind::Migrate => "migrated",
+        }
+    }
+
+    /// The module name of the stage's lines in the log, which the operations
+    /// manual's `grep` commands look for.
+    #[must_use]
+    pub const fn target(self) -> &'static str {
+        match self {
+            StageKind::Import => "run_record_archiver::importer",
+            StageKind::Migrate => "run_record_archiver::migrator",
+        }
+    }
+
+    /// The flag that retries the runs of this stage's failure log.
+    #[must_use]
+    pub const fn retry_flag(self) -> &'static str {
+        match self {
+            StageKind::Import => "--retry-failed-import",
+            StageKind::Migrate => "--retry-failed-migrate",
+        }
+    }
+
+    /// The flag that rebuilds this stage's state.
+    #[must_use]
+    pub const fn recover_flag(self) -> &'static str {
+        match self {
+            StageKind::Import => "--recover-import-state",
+            StageKind::Migrate => "--recover-migrate-state",
+        }
+    }
+}

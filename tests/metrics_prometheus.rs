@@ -360,7 +360,7 @@ fn promtool_takes_the_expressions_of_the_dashboard() {
 #[test]
 fn the_graphite_dashboard_knows_what_is_sent() {
     let readme = fs::read_to_string(project("docs/monitoring/README.md")).unwrap();
-    let carbon = fs::read_to_string(project("src/metrics/carbon.rs")).unwrap();
+    let carbon = fs::read_to_string(project("src/reporter/metrics/carbon.rs")).unwrap();
     let panels = panels("grafana-graphite.json");
     let text = targets(&panels, "target").join("\n");
     let mut used = BTreeSet::new();

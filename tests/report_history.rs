@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::support::archiver::Test;
-use run_record_archiver::history::{self, Execution};
+use run_record_archiver::reporter::history::{self, Execution};
 
 fn executions(test: &Test) -> Vec<Execution> {
     let history = history::read(&test.work(history::FILE), 100).unwrap();

@@ -9,8 +9,8 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use super::Sheet;
 use crate::config::App;
 use crate::faults::fs;
-use crate::history;
-use crate::importer;
+use crate::pipeline::importer;
+use crate::reporter::history;
 use crate::run_record;
 use crate::state::StateStore;
 

@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 
 use super::Sheet;
 use crate::config::{Carbon, Email, Slack, SmtpEncryption};
-use crate::notify::{self, Mailer};
+use crate::reporter::notify::{self, Mailer};
 
 /// How long a server may take to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -8,9 +8,11 @@ use super::expand::{Expanded, nearest};
 use super::reporting::{carbon, email, metrics, slack};
 use super::section::{Findings, Problem, Section, level, path, seconds, text, truth, whole};
 use super::yaml::{Node, Value};
-use super::{App, AppFuzz, ArtdaqDb, Config, FHICLIZE_NAMES, Reporting, SourceFiles, UconDb};
+use super::{
+    App, AppFuzz, ArtdaqDb, Config, FHICLIZE_NAMES, IncompletePolicy, Reporting, SourceFiles,
+    UconDb,
+};
 use crate::error::{Error, Result};
-use crate::incomplete::Policy;
 
 /// The sections of the top level.
 const SECTIONS: [&str; 9] = [
@@ -278,7 +280,7 @@ fn app_fuzz(mut section: Section<'_>) -> AppFuzz {
 fn source_files(mut section: Section<'_>) -> SourceFiles {
     let source_files = SourceFiles {
         run_records_dir: section.required("run_records_dir", "/daq/run_records", path),
-        incomplete_runs: section.or("incomplete_runs", Policy::Archive, policy),
+        incomplete_runs: section.or("incomplete_runs", IncompletePolicy::Archive, policy),
         incomplete_after: section.or("incomplete_after_hours", 72 * HOUR, hours),
     };
     section.finish();
@@ -291,10 +293,10 @@ fn hours(value: &str) -> Result<Duration, String> {
     whole(0..=100_000_u32)(value).map(|hours| hours * HOUR)
 }
 
-fn policy(value: &str) -> Result<Policy, String> {
+fn policy(value: &str) -> Result<IncompletePolicy, String> {
     match value {
-        "archive" => Ok(Policy::Archive),
-        "wait" => Ok(Policy::Wait),
+        "archive" => Ok(IncompletePolicy::Archive),
+        "wait" => Ok(IncompletePolicy::Wait),
         _ => Err(format!("expected `archive` or `wait`, found `{value}`")),
     }
 }

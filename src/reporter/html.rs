@@ -3,10 +3,10 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::history::Execution;
 use super::strip::{self, Class, Classes};
 use super::text::{listed_up_to, run_or_none};
 use super::{Comparison, Kind, Memory, Recommendation, Source, Status};
-use crate::history::Execution;
 use crate::run::Run;
 use crate::run_set::RunSet;
 
@@ -264,7 +264,7 @@ fn executions(executions: &[Execution]) -> Markup {
 }
 
 fn row(execution: &Execution) -> Markup {
-    let archived = |counts: &Option<crate::history::Counts>| {
+    let archived = |counts: &Option<super::history::Counts>| {
         counts
             .as_ref()
             .map_or_else(|| "–".to_owned(), |counts| counts.archived.to_string())

@@ -4,9 +4,9 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::history::Execution;
 use super::{Comparison, Kind, Memory, Recommendation, Source, Status};
 use crate::error::{Error, Result};
-use crate::history::Execution;
 use crate::run::Run;
 use crate::run_set::RunSet;
 

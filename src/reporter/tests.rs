@@ -4,7 +4,7 @@ use jiff::ZonedDateTime;
 
 use super::*;
 use crate::error::{Disposition, Error};
-use crate::history::Counts;
+use crate::reporter::history::Counts;
 
 fn set(runs: &str) -> RunSet {
     match runs {

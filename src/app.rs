@@ -1,0 +1,191 @@
+//! One execution, from the command line to the last line of the log.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use log::LevelFilter;
+
+use crate::cli::CommandLine;
+use crate::config::Config;
+use crate::critical;
+use crate::durable;
+use crate::error::{Error, Result};
+use crate::exposure;
+use crate::lock::LockGuard;
+use crate::logging::rotate::Limits;
+use crate::logging::{self, RULE};
+use crate::reporter::metrics;
+use crate::reporter::summary::Summary;
+use crate::shutdown::{self, Shutdown};
+use commands::{Command, Traits};
+use ending::Ending;
+use session::Session;
+
+mod commands;
+mod ending;
+mod parts;
+mod session;
+
+/// The exit code of success.
+const SUCCESS: u8 = 0;
+/// The exit code of a known error, and of an execution in which runs failed.
+const FAILURE: u8 = 1;
+/// The exit code of what this program should have ruled out.
+const UNEXPECTED: u8 = 2;
+
+/// Does what the command line says, from reading the configuration to the last
+/// line of the log, and returns the exit code.
+#[must_use]
+pub fn execute(command: &CommandLine) -> u8 {
+    match Command::of(command) {
+        Command::Print(print) => match print(command) {
+            Ok(_) => SUCCESS,
+            Err(error) => complain(&error),
+        },
+        Command::Check(check) => look(command, None, || check(&command.config)),
+        Command::Look { is_logged, run } => match Config::load(&command.config) {
+            Ok(config) => look(command, is_logged.then_some(&config), || {
+                run(command, &config)
+            }),
+            Err(error) => complain(&error),
+        },
+        Command::Work { name, traits, run } => match Config::load(&command.config) {
+            Ok(config) => work(command, &config, name, traits, run),
+            Err(error) => complain(&error),
+        },
+    }
+}
+
+/// Runs a command that only looks, and returns the exit code. Its log goes to
+/// stderr and, if a configuration is given, to the log file. A signal ends it as it
+/// ends any program.
+fn look(
+    command: &CommandLine,
+    config: Option<&Config>,
+    report: impl FnOnce() -> Result<bool>,
+) -> u8 {
+    let started = match config {
+        Some(config) => start_logging(command, config),
+        None => start_log(command, LevelFilter::Warn, None),
+    };
+    if let Err(error) = started {
+        return complain(&error);
+    }
+    for warning in config.iter().flat_map(|config| &config.warnings) {
+        log::warn!("{warning}");
+    }
+    match catch_unwind(AssertUnwindSafe(report)) {
+        Ok(Ok(true)) => SUCCESS,
+        Ok(Ok(false)) => FAILURE,
+        Ok(Err(error)) => {
+            log::error!("{}: {error}", error.class());
+            FAILURE
+        }
+        Err(_) => {
+            critical!("UNEXPECTED ERROR SUMMARY: the archiver panicked; see stderr");
+            UNEXPECTED
+        }
+    }
+}
+
+/// Runs a command that works on the archives, and returns the exit code.
+fn work(
+    command: &CommandLine,
+    config: &Config,
+    name: String,
+    traits: Traits,
+    run: fn(&Session) -> Result<Summary>,
+) -> u8 {
+    let start = Timestamp::now();
+    let shutdown = Shutdown::default();
+    if let Err(error) = start_logging(command, config).and_then(|()| shutdown.listen_to_signals()) {
+        return complain(&error);
+    }
+    greet(config);
+    let mut lock = None;
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        if traits.needs_lock {
+            lock.insert(LockGuard::acquire(&config.app.lock_file)?)
+                .monitor(&shutdown)?;
+        }
+        if traits.archives {
+            metrics::began(config);
+        }
+        log::info!("=== Execution Mode: {name} ===");
+        if command.dry_run {
+            log::info!(
+                "Dry run: says what would be done and writes to no database and no state file"
+            );
+        }
+        run(&Session::open(command, config, &shutdown)?)
+    }));
+    let mut ending = Ending::new(command, config, &shutdown, traits);
+    let code = ending.conclude(result, start, name);
+    ending.tell(lock, code);
+    last_words(&shutdown, code)
+}
+
+/// Logs what every execution begins with.
+fn greet(config: &Config) {
+    log::info!("{RULE}");
+    log::info!("Run Record Archiver Starting");
+    log::info!(
+        "Version: {}, PID: {}",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id()
+    );
+    log::info!("Config: {}", config.file.display());
+    log::info!("{RULE}");
+    for warning in config.warnings.iter().chain(&exposure::warnings(config)) {
+        log::warn!("{warning}");
+    }
+    for note in &config.notes {
+        log::debug!("{note}");
+    }
+}
+
+/// Logs what every execution ends with, and returns its exit code: a shutdown can
+/// still have come while others were told of the execution.
+fn last_words(shutdown: &Shutdown, code: u8) -> u8 {
+    if let Some(reason) = shutdown.reason().filter(|_| code != UNEXPECTED) {
+        shutdown::completed(&reason);
+        return shutdown::EXIT_INTERRUPTED;
+    }
+    log::info!("{RULE}");
+    match code {
+        SUCCESS => log::info!("✓ EXECUTION COMPLETED SUCCESSFULLY"),
+        _ => log::warn!("✗ EXECUTION COMPLETED WITH FAILURES (exit code: {code})"),
+    }
+    log::info!("{RULE}");
+    code
+}
+
+/// Says what is wrong before there is a log.
+fn complain(error: &Error) -> u8 {
+    match error {
+        Error::Config { .. } => eprintln!(
+            "{}: Configuration validation failed:\n{error}",
+            error.class()
+        ),
+        _ => eprintln!("{}: {error}", error.class()),
+    }
+    FAILURE
+}
+
+fn start_logging(command: &CommandLine, config: &Config) -> Result<()> {
+    durable::create_directory(&config.app.work_dir, 0o750)?;
+    start_log(command, config.app.log_level, config.app.log_file.clone())
+}
+
+fn start_log(command: &CommandLine, level: LevelFilter, file: Option<PathBuf>) -> Result<()> {
+    logging::start(logging::Options {
+        level: match command.verbose {
+            true => LevelFilter::Debug,
+            false => level,
+        },
+        quiet: command.quiet,
+        file,
+        limits: Limits::default(),
+    })
+}

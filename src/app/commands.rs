@@ -1,0 +1,142 @@
+//! The commands of the archiver, one function for each mode of the command line.
+
+mod archive;
+mod extract;
+mod print;
+mod rebuild_index;
+mod recover;
+mod reports;
+mod verify;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::session::{Session, extent};
+use crate::cli::{CommandLine, Mode};
+use crate::config::Config;
+use crate::error::Result;
+use crate::reporter::summary::Summary;
+
+/// What kind of command a mode is: what it needs before it can begin.
+pub(super) enum Command {
+    /// Needs nothing, and prints to stdout.
+    Print(fn(&CommandLine) -> Result<bool>),
+    /// Reads the configuration by itself, and prints to stdout.
+    Check(fn(&Path) -> Result<bool>),
+    /// Looks at what there is, without a lock, and prints to stdout.
+    Look {
+        /// Whether its own lines go to the log file, too.
+        is_logged: bool,
+        /// Does it. Whether everything could be reached and read.
+        run: fn(&CommandLine, &Config) -> Result<bool>,
+    },
+    /// Works on the archives.
+    Work {
+        /// The command's name in the log.
+        name: String,
+        /// What it needs and leaves.
+        traits: Traits,
+        /// Does it.
+        run: fn(&Session) -> Result<Summary>,
+    },
+}
+
+/// What a command that works on the archives needs and leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Traits {
+    /// Whether no other execution may work at the same time.
+    pub(super) needs_lock: bool,
+    /// Whether it is an execution that the history lists.
+    pub(super) is_listed: bool,
+    /// Whether it archives runs, so that metrics and notices tell of it.
+    pub(super) archives: bool,
+}
+
+/// The traits of a command that archives runs.
+const ARCHIVES: Traits = Traits {
+    needs_lock: true,
+    is_listed: true,
+    archives: true,
+};
+
+/// The traits of a command that rebuilds what is remembered.
+const RECOVERS: Traits = Traits {
+    archives: false,
+    ..ARCHIVES
+};
+
+/// The traits of a command that works on the archives as a whole.
+const MAINTAINS: Traits = Traits {
+    is_listed: false,
+    ..RECOVERS
+};
+
+/// The traits of a command that writes nothing that the archiver keeps.
+const READS: Traits = Traits {
+    needs_lock: false,
+    ..MAINTAINS
+};
+
+impl Command {
+    /// Returns the command that a mode stands for.
+    pub(super) fn of(command: &CommandLine) -> Command {
+        let none = BTreeSet::new();
+        let extent = extent(command, &none).name();
+        let work = |name: &str, traits: Traits, run| Command::Work {
+            name: name.to_owned(),
+            traits: match command.dry_run {
+                true => READS,
+                false => traits,
+            },
+            run,
+        };
+        match command.mode {
+            Mode::Completions(_) => Command::Print(print::completions),
+            Mode::ManPage => Command::Print(print::man_page),
+            Mode::Check => Command::Check(reports::check),
+            Mode::Dashboard => Command::Look {
+                // The last lines of the log are part of what it shows.
+                is_logged: false,
+                run: reports::dashboard,
+            },
+            Mode::ReportStatus { .. } => Command::Look {
+                is_logged: true,
+                run: reports::status,
+            },
+            Mode::Pipeline => work(
+                &format!("Full Pipeline ({extent})"),
+                ARCHIVES,
+                archive::pipeline,
+            ),
+            Mode::ImportOnly => work(
+                &format!("Import Only ({extent})"),
+                ARCHIVES,
+                archive::import_only,
+            ),
+            Mode::MigrateOnly => work(
+                &format!("Migrate Only ({extent})"),
+                ARCHIVES,
+                archive::migrate_only,
+            ),
+            Mode::RetryFailedImport => work(
+                "Retry Failed Imports",
+                ARCHIVES,
+                archive::retry_failed_import,
+            ),
+            Mode::RetryFailedMigrate => work(
+                "Retry Failed Migrations",
+                ARCHIVES,
+                archive::retry_failed_migrate,
+            ),
+            Mode::RecoverImportState => {
+                work("Recover Import State", RECOVERS, recover::import_state)
+            }
+            Mode::RecoverMigrateState => {
+                work("Recover Migrate State", RECOVERS, recover::migrate_state)
+            }
+            Mode::RebuildIndex => work("Rebuild Index", MAINTAINS, rebuild_index::rebuild_index),
+            Mode::Verify => work("Verify", MAINTAINS, verify::verify),
+            Mode::Extract(run) => work(&format!("Extract Run {run}"), READS, extract::extract),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! `--rebuild-index`: says what it will do, asks, does it.
+
+use std::io::IsTerminal;
+
+use crate::app::session::Session;
+use crate::artdaqdb::filesystem::{self, FilesystemDb};
+use crate::error::{Error, Result};
+use crate::reporter::summary::Summary;
+
+/// Makes new indexes of a FilesystemDB, after asking.
+pub(in crate::app) fn rebuild_index(session: &Session) -> Result<Summary> {
+    let artdaq = &session.config.artdaq_db;
+    let uri = artdaq.database_uri.as_str();
+    if let (true, Some(host)) = (artdaq.use_tools, &artdaq.remote_host) {
+        return Err(Error::Usage(format!(
+            "--rebuild-index works on this machine, and the archive is on {host}: use it there, \
+             with use_tools: false"
+        )));
+    }
+    if !uri.starts_with(filesystem::SCHEME) {
+        return Err(Error::Usage(
+            "--rebuild-index is for a FilesystemDB: other databases keep their own index".into(),
+        ));
+    }
+    let db = FilesystemDb::new(uri)?;
+    log::info!(
+        "A new index is made of the documents in {}",
+        db.root().display()
+    );
+    log::info!("The present index files are kept beside the new ones; documents are only read");
+    if !session.command.yes {
+        confirm("Make new indexes now?")?;
+    }
+    for rebuilt in db.rebuild_indexes()? {
+        log::info!(
+            "✓ {}: {} documents",
+            rebuilt.index.display(),
+            rebuilt.documents
+        );
+        if let Some(kept) = rebuilt.kept {
+            log::info!("  the old index is {}", kept.display());
+        }
+    }
+    log::info!(
+        "Next: --report-status shows whether runs are missing; an import completes runs that are there in part"
+    );
+    Ok(Summary::default())
+}
+
+/// Asks a person; anything but yes, and nobody to ask, is a no.
+fn confirm(question: &str) -> Result<()> {
+    let refused = |reason: &str| Err(Error::Usage(format!("{reason}; nothing was done")));
+    if !std::io::stdin().is_terminal() {
+        return refused("there is no terminal to ask on: add --yes to go ahead");
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    match std::io::stdin().read_line(&mut answer) {
+        Ok(_) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
+        _ => refused("the answer was not yes"),
+    }
+}

@@ -1,0 +1,90 @@
+//! The modes that only look: the status report, the check and the dashboard.
+//! They take no lock, so that they work beside an execution.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::app::parts;
+use crate::check;
+use crate::cli::{CommandLine, Format, Mode};
+use crate::config::{Config, without_credentials};
+use crate::durable;
+use crate::error::{Error, Result};
+use crate::reporter::{Inputs, Status, dashboard, history, html, json, text};
+
+/// Prints the status report, or writes it to the file of `--output`. Whether
+/// everything could be reached and read.
+///
+/// # Errors
+/// The report can't be written.
+pub(in crate::app) fn status(command: &CommandLine, config: &Config) -> Result<bool> {
+    let compare = command.mode == Mode::ReportStatus { compare: true };
+    let ucon = &config.ucon_db;
+    let places = parts::places(config);
+    let status = Status::gather(Inputs {
+        run_records_dir: &config.source_files.run_records_dir,
+        database_uri: without_credentials(&config.artdaq_db.database_uri),
+        artdaqdb: parts::look_at_artdaqdb(config),
+        server_url: without_credentials(&ucon.server_url),
+        folder_object: format!("{}/{}", ucon.folder_name, ucon.object_name),
+        ucondb: parts::look_at_ucondb(config, &ucon.folder_name),
+        awaited: parts::incomplete_runs(config)
+            .map(|incomplete| parts::kept_apart(config, &incomplete)),
+        import: places.import,
+        migrate: places.migrate,
+        history: &config.app.work_dir.join(history::FILE),
+        compare,
+    });
+    for problem in status.problems() {
+        log::error!("{problem}");
+    }
+    let report = match command.format {
+        Format::Text => text::render(&status),
+        Format::Json => json::render(&status)?,
+        Format::Html => html::render(&status),
+    };
+    match &command.output {
+        Some(path) => durable::replace(path, report.as_bytes(), durable::SHARED)?,
+        None => print(&report)?,
+    }
+    Ok(status.is_complete())
+}
+
+/// Checks what the configuration names, a line each. Whether all is well.
+///
+/// # Errors
+/// The lines can't be printed.
+pub(in crate::app) fn check(file: &Path) -> Result<bool> {
+    let mut stdout = io::stdout().lock();
+    let config = Config::load(file);
+    check::run(
+        config,
+        parts::look_at_artdaqdb,
+        parts::look_at_ucondb,
+        &mut stdout,
+    )
+    .map_err(unprinted)
+}
+
+/// Prints the dashboard. Whether everything on it could be read.
+///
+/// # Errors
+/// It can't be printed.
+pub(in crate::app) fn dashboard(_: &CommandLine, config: &Config) -> Result<bool> {
+    let places = parts::places(config);
+    let dashboard = dashboard::render(&config.app, &places.import, &places.migrate);
+    print(&dashboard.text)?;
+    Ok(dashboard.is_complete)
+}
+
+fn print(report: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(report.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(unprinted)
+}
+
+fn unprinted(source: io::Error) -> Error {
+    Error::io("write the report to", "standard output", source)
+}

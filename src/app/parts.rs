@@ -1,0 +1,132 @@
+//! The parts of an execution, opened as the configuration says.
+
+use std::collections::BTreeSet;
+
+use crate::artdaqdb::filesystem::{self, FilesystemDb};
+use crate::artdaqdb::{self, ArtdaqDb, tools};
+use crate::config::{Config, IncompletePolicy};
+use crate::error::{Error, Result};
+use crate::pipeline::journal::Places;
+use crate::pipeline::{IncompleteRuns, Journal};
+use crate::run::Run;
+use crate::run_record::Generated;
+use crate::shutdown::Shutdown;
+use crate::state::StateStore;
+use crate::ucondb::http::{HttpSettings, ListingCache};
+use crate::ucondb::{self, UconDb};
+
+/// The file of the work directory that remembers runs without a stop time.
+const INCOMPLETE_RUNS: &str = "incomplete_runs.json";
+
+/// The artdaqDB of the configuration, through the real tools if it says so.
+pub(super) fn open_artdaqdb(config: &Config, shutdown: &Shutdown) -> Result<Box<dyn ArtdaqDb>> {
+    let uri = &config.artdaq_db.database_uri;
+    match tools(config, shutdown) {
+        None if uri.starts_with(filesystem::SCHEME) => {
+            Ok(Box::new(FilesystemDb::new(uri)?.heeding(shutdown)))
+        }
+        tools => artdaqdb::open(uri, tools),
+    }
+}
+
+/// The same for a mode that only looks.
+pub(super) fn look_at_artdaqdb(config: &Config) -> Result<Box<dyn ArtdaqDb>> {
+    open_artdaqdb(config, &Shutdown::default())
+}
+
+/// How the real tools are used, if they are.
+fn tools(config: &Config, shutdown: &Shutdown) -> Option<tools::Settings> {
+    let artdaq = &config.artdaq_db;
+    artdaq.use_tools.then(|| tools::Settings {
+        tools_dir: artdaq.tools_dir.clone(),
+        remote_host: artdaq.remote_host.clone(),
+        ssh_options: artdaq.ssh_options.clone(),
+        limit: artdaq.tools_timeout_seconds,
+        shutdown: shutdown.clone(),
+    })
+}
+
+/// The UconDB of the configuration, with this folder. `listing` is where its
+/// listing is kept, if it is.
+pub(super) fn open_ucondb(
+    config: &Config,
+    folder: &str,
+    shutdown: &Shutdown,
+    listing: Option<ListingCache>,
+) -> Result<Box<dyn UconDb>> {
+    let ucon = &config.ucon_db;
+    ucondb::open(HttpSettings {
+        timeout: ucon.timeout_seconds,
+        ca_file: ucon.ca_file.clone(),
+        verify_tls: ucon.verify_tls,
+        shutdown: shutdown.clone(),
+        listing,
+        ..HttpSettings::new(
+            &ucon.server_url,
+            folder,
+            &ucon.object_name,
+            &ucon.writer_user,
+            ucon.writer_password.clone(),
+        )
+    })
+}
+
+/// Opens a folder of UconDB for a mode that only looks: it keeps nothing.
+pub(super) fn look_at_ucondb(config: &Config, folder: &str) -> Result<Box<dyn UconDb>> {
+    open_ucondb(config, folder, &Shutdown::default(), None)
+}
+
+/// The runs that have no stop time, as the work directory remembers them.
+pub(super) fn incomplete_runs(config: &Config) -> Result<IncompleteRuns> {
+    IncompleteRuns::load(
+        &config.app.work_dir.join(INCOMPLETE_RUNS),
+        config.source_files.incomplete_after,
+    )
+}
+
+/// The runs that are kept out of the folder of finished runs until their stop
+/// time comes; none where they go there at once.
+pub(super) fn kept_apart(config: &Config, incomplete: &IncompleteRuns) -> BTreeSet<Run> {
+    let waits = config.source_files.incomplete_runs == IncompletePolicy::Wait;
+    match waits || config.ucon_db.pending_folder.is_some() {
+        true => incomplete.awaited(),
+        false => BTreeSet::new(),
+    }
+}
+
+/// The files that `fhiclize_generate` names.
+pub(super) fn generated(config: &Config) -> Result<BTreeSet<Generated>> {
+    config
+        .fhiclize_generate
+        .iter()
+        .map(|name| {
+            name.parse().map_err(|error| Error::Config {
+                file: config.file.clone(),
+                line: None,
+                key: "fhiclize_generate".into(),
+                problem: format!("{error}"),
+            })
+        })
+        .collect()
+}
+
+/// Where everything is kept that is remembered between executions.
+pub(super) fn places(config: &Config) -> Places {
+    let app = &config.app;
+    Places {
+        work_dir: app.work_dir.clone(),
+        import: StateStore::new(
+            app.import_state_file.clone(),
+            app.import_failure_log.clone(),
+        ),
+        migrate: StateStore::new(
+            app.migrate_state_file.clone(),
+            app.migrate_failure_log.clone(),
+        ),
+    }
+}
+
+/// What is remembered between executions.
+pub(super) fn journal(config: &Config) -> Result<Journal> {
+    Journal::open(places(config), incomplete_runs(config)?)
+}

@@ -1,0 +1,295 @@
+//! The import stage: run records on disk go into artdaqDB.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::journal::Journal;
+use super::{Done, Job, Stage, Survey};
+use crate::artdaqdb::{ArtdaqDb, Presence};
+use crate::error::{Disposition, Error, Result};
+use crate::faults::{self, fs};
+use crate::fhicl;
+use crate::run::{FclFile, Run, SCHEMA_ENTITY, StageKind};
+use crate::run_record::{self, Generated, Options, RunRecord};
+
+/// The log's module name for the stage.
+const TARGET: &str = StageKind::Import.target();
+
+/// The import stage.
+pub struct Importer<'a> {
+    run_records_dir: &'a Path,
+    generate: &'a BTreeSet<Generated>,
+    artdaqdb: &'a dyn ArtdaqDb,
+    journal: &'a Journal,
+    schema: FclFile,
+}
+
+/// What the import stage does with a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImportJob {
+    /// Archives the record in this directory. A run that artdaqDB has in part is
+    /// completed.
+    New {
+        /// The run.
+        run: Run,
+        /// The record's directory.
+        record: PathBuf,
+    },
+    /// Adds what the record gained since it was archived: the stop time.
+    Complete {
+        /// The run.
+        run: Run,
+        /// The record's directory.
+        record: PathBuf,
+    },
+}
+
+impl Job for ImportJob {
+    fn run(&self) -> Run {
+        match self {
+            ImportJob::New { run, .. } | ImportJob::Complete { run, .. } => *run,
+        }
+    }
+}
+
+impl<'a> Importer<'a> {
+    /// The stage from `run_records_dir` to `artdaqdb`, with the schema of `fcl_conf_dir`.
+    ///
+    /// # Errors
+    /// The schema cannot be read or is not FHiCL.
+    pub fn new(
+        run_records_dir: &'a Path,
+        fcl_conf_dir: &Path,
+        generate: &'a BTreeSet<Generated>,
+        artdaqdb: &'a dyn ArtdaqDb,
+        journal: &'a Journal,
+    ) -> Result<Importer<'a>> {
+        Ok(Importer {
+            run_records_dir,
+            generate,
+            artdaqdb,
+            journal,
+            schema: read_schema(fcl_conf_dir)?,
+        })
+    }
+
+    fn options(&self) -> Options<'a> {
+        Options {
+            generate: self.generate,
+        }
+    }
+
+    /// Adds to a survey the archived runs whose record got its stop time since,
+    /// and those of which a killed execution may not have noted that they lack it.
+    fn survey_stop_times(
+        &self,
+        records: &BTreeMap<Run, PathBuf>,
+        survey: &mut Survey<ImportJob>,
+    ) -> Result<()> {
+        let going = self.journal.incomplete().going();
+        let importing = self.journal.importing()?;
+        for run in going.union(&importing).copied() {
+            let (true, Some(record)) = (survey.archived.contains(&run), records.get(&run)) else {
+                log::debug!(
+                    target: TARGET,
+                    "Run {run}: no stop time yet, and it is not archived or its record is gone"
+                );
+                continue;
+            };
+            let job = ImportJob::Complete {
+                run,
+                record: record.clone(),
+            };
+            let is_noted = going.contains(&run);
+            match RunRecord::read_update(run, record, &self.options()) {
+                Ok(update) if update.has_stop_time => {
+                    survey.updates.insert(run, job);
+                }
+                Ok(update) => {
+                    log::debug!(target: TARGET, "Run {run}: still no stop time");
+                    if update.awaits_stop_time && !is_noted {
+                        survey.unnoted.insert(run);
+                    }
+                    continue;
+                }
+                // The job finds the same, and says so.
+                Err(_) => {
+                    survey.updates.insert(run, job);
+                }
+            }
+            if !is_noted {
+                survey.unnoted.insert(run);
+            }
+        }
+        Ok(())
+    }
+
+    fn import(&self, run: Run, path: &Path) -> Result<Done> {
+        log::debug!(target: TARGET, "Run {run}: Reading {}", path.display());
+        let mut record = RunRecord::read(run, path, &self.options())?;
+        if record.update.files.is_empty() {
+            log::debug!(target: TARGET, "Run {run}: No start or stop time, so no RunHistory2");
+        }
+        // In one call: a run must not be visible without what belongs to it.
+        record.files.append(&mut record.update.files);
+        // Last, so that a schema document means that the others are there.
+        record.files.push(self.schema.clone());
+        log::debug!(
+            target: TARGET,
+            "Run {run}: Archiving {} files to artdaqDB as {run}/{}",
+            record.files.len(),
+            record.configuration
+        );
+        self.artdaqdb
+            .insert(run, &record.configuration, &record.files)
+            .map_err(|error| name_file(error, path))?;
+        Ok(Done {
+            without_stop_time: !record.update.has_stop_time,
+            awaits_stop_time: record.update.awaits_stop_time,
+            gained_stop_time: false,
+        })
+    }
+
+    fn complete(&self, run: Run, path: &Path) -> Result<Done> {
+        let update = RunRecord::read_update(run, path, &self.options())?;
+        let stored = self.artdaqdb.read(run)?;
+        let mut missing = Vec::new();
+        for file in update.files {
+            let document = fhicl::parse(&file.text).map_err(|source| Error::Syntax {
+                path: path.join(format!("{}.fcl", file.entity)),
+                source: Box::new(source),
+            })?;
+            // As after a crash between artdaqDB and the list of incomplete runs.
+            let text = fhicl::write(&document);
+            if !stored
+                .files
+                .iter()
+                .any(|it| it.entity == file.entity && it.text == text)
+            {
+                missing.push(file);
+            }
+        }
+        if !missing.is_empty() {
+            self.artdaqdb.update(run, &missing)?;
+        }
+        Ok(Done {
+            gained_stop_time: update.has_stop_time,
+            ..Done::default()
+        })
+    }
+}
+
+/// Reads `schema.fcl`, which goes with every run.
+///
+/// # Errors
+/// It cannot be read or is not FHiCL.
+pub fn read_schema(fcl_conf_dir: &Path) -> Result<FclFile> {
+    let path = fcl_conf_dir.join("schema.fcl");
+    let unusable = |problem: String| Error::ArtdaqDb {
+        location: path.display().to_string(),
+        problem: format!(
+            "{problem}. Every run is stored with this schema: correct artdaq_db.fcl_conf_dir or the file"
+        ),
+        disposition: Disposition::StopStage,
+    };
+    let text =
+        fs::read_to_string(&path).map_err(|error| unusable(format!("cannot read it: {error}")))?;
+    fhicl::parse(&text).map_err(|error| unusable(format!("not FHiCL: {error}")))?;
+    Ok(FclFile {
+        entity: SCHEMA_ENTITY.into(),
+        text,
+    })
+}
+
+impl Stage for Importer<'_> {
+    type Job = ImportJob;
+
+    fn kind(&self) -> StageKind {
+        StageKind::Import
+    }
+
+    fn destination(&self) -> &str {
+        self.artdaqdb.location()
+    }
+
+    fn survey(&self) -> Result<Survey<ImportJob>> {
+        let records = run_record::scan(self.run_records_dir)?;
+        log::info!(
+            target: TARGET,
+            "Found {} run directories in {}",
+            records.len(),
+            self.run_records_dir.display()
+        );
+        log::info!(target: TARGET, "Querying artdaqDB for archived runs...");
+        let runs = self.artdaqdb.runs()?;
+        let archived: BTreeSet<Run> = runs
+            .iter()
+            .filter(|(_, presence)| **presence == Presence::Whole)
+            .map(|(run, _)| *run)
+            .collect();
+        log::info!(
+            target: TARGET,
+            "✓ ArtdaqDB query complete: {} runs in {}",
+            archived.len(),
+            self.artdaqdb.location()
+        );
+        for run in runs.keys().filter(|run| !archived.contains(run)) {
+            if records.contains_key(run) {
+                log::warn!(
+                    target: TARGET,
+                    "Run {run} is in artdaqDB in part only: its import was cut short. It is completed now"
+                );
+            } else {
+                log::warn!(
+                    target: TARGET,
+                    "Run {run} is in artdaqDB in part only, and its run record is gone from {}. \
+                     Restore the record to complete it",
+                    self.run_records_dir.display()
+                );
+            }
+        }
+        let source: BTreeSet<Run> = records.keys().copied().collect();
+        let open = records.iter().filter(|(run, _)| !archived.contains(run));
+        let jobs = open.map(|(run, record)| {
+            let record = record.clone();
+            (*run, ImportJob::New { run: *run, record })
+        });
+        let mut survey = Survey {
+            known: &source | &archived,
+            jobs: jobs.collect(),
+            source,
+            archived,
+            ..Survey::default()
+        };
+        self.survey_stop_times(&records, &mut survey)?;
+        Ok(survey)
+    }
+
+    fn process(&self, job: &ImportJob) -> Result<Done> {
+        match job {
+            ImportJob::New { run, record } => self.import(*run, record),
+            ImportJob::Complete { run, record } => self.complete(*run, record),
+        }
+    }
+
+    fn publish(&self) -> Result<()> {
+        self.artdaqdb.publish()
+    }
+}
+
+/// A syntax error names the file within the run record, or what it was made from.
+fn name_file(error: Error, record: &Path) -> Error {
+    match error {
+        Error::Syntax { path, source } => {
+            let file = record.join(&path);
+            let text = file.with_extension("txt");
+            let path = if !faults::exists(&file) && faults::exists(&text) {
+                text
+            } else {
+                file
+            };
+            Error::Syntax { path, source }
+        }
+        error => error,
+    }
+}

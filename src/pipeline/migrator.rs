@@ -1,0 +1,362 @@
+//! The migrate stage: configurations in artdaqDB go into UconDB as blobs, and
+//! count as migrated only when they were read back and their MD5 compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use md5::{Digest, Md5};
+
+use super::journal::Journal;
+use super::{Done, Job, Stage, Survey};
+use crate::artdaqdb::{ArtdaqDb, Presence};
+use crate::blob;
+use crate::config::IncompletePolicy;
+use crate::error::{Disposition, Error, Result};
+use crate::run::{Run, StageKind};
+use crate::run_set::RunSet;
+use crate::ucondb::{Override, UconDb, Upload, Version};
+
+/// The log's module name for the stage.
+const TARGET: &str = StageKind::Migrate.target();
+
+/// How runs are migrated.
+#[derive(Debug, Clone, Default)]
+pub struct MigrateOptions {
+    /// Whether to say of each blob whether it meets its readers' demands.
+    pub validate: bool,
+    /// What becomes of runs without a stop time.
+    pub incomplete_runs: IncompletePolicy,
+    /// Runs to migrate again although UconDB has them, replacing what it has
+    /// under their keys by a new version.
+    pub override_existing: Option<RunSet>,
+}
+
+/// The migrate stage.
+pub struct Migrator<'a> {
+    artdaqdb: &'a dyn ArtdaqDb,
+    ucondb: &'a dyn UconDb,
+    /// Where runs go that have no stop time yet, if the site wants them apart.
+    pending: Option<&'a dyn UconDb>,
+    journal: &'a Journal,
+    options: MigrateOptions,
+}
+
+/// What the migrate stage does with a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MigrateJob {
+    /// Stores the run's blob under its key.
+    Store {
+        /// The run.
+        run: Run,
+        /// The folder that it goes to.
+        folder: Folder,
+        /// Whether UconDB has a blob that was not compared, so that it is asked
+        /// before anything is sent.
+        is_unverified: bool,
+    },
+    /// Stores the run's blob as a new version, unless UconDB has the same.
+    Update {
+        /// The run.
+        run: Run,
+        /// The folder that it goes to.
+        folder: Folder,
+    },
+}
+
+/// A folder of UconDB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Folder {
+    /// That of finished runs.
+    Finished,
+    /// That of runs without a stop time, where a site keeps them apart.
+    Pending,
+}
+
+impl MigrateJob {
+    fn folder(&self) -> Folder {
+        match self {
+            MigrateJob::Store { folder, .. } | MigrateJob::Update { folder, .. } => *folder,
+        }
+    }
+}
+
+impl Job for MigrateJob {
+    fn run(&self) -> Run {
+        match self {
+            MigrateJob::Store { run, .. } | MigrateJob::Update { run, .. } => *run,
+        }
+    }
+}
+
+impl<'a> Migrator<'a> {
+    /// The stage from `artdaqdb` to `ucondb`; runs that are still going go to
+    /// `pending`, where there is one.
+    #[must_use]
+    pub fn new(
+        artdaqdb: &'a dyn ArtdaqDb,
+        ucondb: &'a dyn UconDb,
+        pending: Option<&'a dyn UconDb>,
+        journal: &'a Journal,
+        options: MigrateOptions,
+    ) -> Migrator<'a> {
+        Migrator {
+            artdaqdb,
+            ucondb,
+            pending,
+            journal,
+            options,
+        }
+    }
+
+    fn ucondb_of(&self, folder: Folder) -> &'a dyn UconDb {
+        match (folder, self.pending) {
+            (Folder::Pending, Some(pending)) => pending,
+            _ => self.ucondb,
+        }
+    }
+
+    fn error(&self, job: &MigrateJob, problem: String, disposition: Disposition) -> Error {
+        Error::UconDb {
+            location: self.ucondb_of(job.folder()).location().to_owned(),
+            problem: format!("run {}: {problem}", job.run()),
+            disposition,
+        }
+    }
+
+    /// Stores a blob exactly once. `None` if UconDB had this very record already.
+    fn store(&self, job: &MigrateJob, blob: &Bytes) -> Result<Option<Version>> {
+        let ucondb = self.ucondb_of(job.folder());
+        let run = job.run();
+        let (asks_first, replaces) = match job {
+            MigrateJob::Store { is_unverified, .. } => (*is_unverified, false),
+            MigrateJob::Update { .. } => (true, true),
+        };
+        let known = match asks_first {
+            true => ucondb.version(run)?,
+            false => None,
+        };
+        let existing = match known {
+            Some(existing) => existing,
+            None => match ucondb.upload(run, blob.clone(), Override::No)? {
+                Upload::Stored(version) => return Ok(Some(version)),
+                Upload::Exists(existing) => existing,
+            },
+        };
+        if blob::same_record(&ucondb.download(run)?, blob) {
+            log::info!(
+                target: TARGET,
+                "Run {run} is in UconDB already, with the same content ({} bytes)",
+                existing.size
+            );
+            return Ok(None);
+        }
+        if !replaces {
+            return Err(self.another_record(job, existing, Version::of(blob)));
+        }
+        log::info!(
+            target: TARGET,
+            "Run {run}: a new version is stored under its key; the old one ({} bytes, adler32 {}) stays without a key",
+            existing.size,
+            existing.adler32
+        );
+        match ucondb.upload(run, blob.clone(), Override::Yes)? {
+            Upload::Stored(version) | Upload::Exists(version) => Ok(Some(version)),
+        }
+    }
+
+    fn another_record(&self, job: &MigrateJob, existing: Version, ours: Version) -> Error {
+        let run = job.run();
+        self.error(
+            job,
+            format!(
+                "UconDB has another record under this key: {} bytes, adler32 {}, where this one \
+                 has {} bytes, adler32 {}. Nothing was overwritten. Compare the two with --verify \
+                 --runs {run}; --override-existing --runs {run} stores this one as a new version",
+                existing.size, existing.adler32, ours.size, ours.adler32
+            ),
+            Disposition::FailRun,
+        )
+    }
+
+    /// Reads a blob back and compares it.
+    fn verify(&self, job: &MigrateJob, blob: &Bytes) -> Result<()> {
+        let run = job.run();
+        let stored = self.ucondb_of(job.folder()).download(run)?;
+        let (sent, back) = (Md5::digest(blob), Md5::digest(&stored));
+        if sent != back {
+            return Err(self.error(
+                job,
+                format!(
+                    "what UconDB gives back is not what it was given: {} bytes, MD5 {}, where {} \
+                     bytes, MD5 {} were sent",
+                    stored.len(),
+                    hex(&back),
+                    blob.len(),
+                    hex(&sent)
+                ),
+                Disposition::RetryRun,
+            ));
+        }
+        log::debug!(
+            target: TARGET,
+            "Run {run}: MD5 of what UconDB gives back compared: {}",
+            hex(&sent)
+        );
+        Ok(())
+    }
+}
+
+impl Stage for Migrator<'_> {
+    type Job = MigrateJob;
+
+    fn kind(&self) -> StageKind {
+        StageKind::Migrate
+    }
+
+    fn destination(&self) -> &str {
+        self.ucondb.location()
+    }
+
+    fn survey(&self) -> Result<Survey<MigrateJob>> {
+        log::info!(target: TARGET, "Querying artdaqDB for available runs...");
+        let runs = self.artdaqdb.runs()?;
+        let mut source: BTreeSet<Run> = runs
+            .iter()
+            .filter(|(_, presence)| **presence == Presence::Whole)
+            .map(|(run, _)| *run)
+            .collect();
+        log::info!(
+            target: TARGET,
+            "✓ ArtdaqDB query complete: {} runs in {}",
+            source.len(),
+            self.artdaqdb.location()
+        );
+        log::info!(target: TARGET, "Querying UconDB for migrated runs...");
+        let mut archived = list(self.ucondb)?;
+        let incomplete = self.journal.incomplete();
+        let awaited = incomplete.awaited();
+        if let Some(pending) = self.pending {
+            let there = list(pending)?;
+            archived.extend(awaited.intersection(&there));
+        } else if self.options.incomplete_runs == IncompletePolicy::Wait {
+            let waiting: BTreeSet<Run> = awaited.difference(&archived).copied().collect();
+            if !waiting.is_empty() {
+                let runs: RunSet = waiting.iter().copied().collect();
+                log::info!(
+                    target: TARGET,
+                    "{} run(s) wait for their stop time: {runs}",
+                    waiting.len()
+                );
+            }
+            source.retain(|run| !waiting.contains(run));
+        }
+        let known = &(&source | &archived) | &awaited;
+
+        let mut replaced = &incomplete.to_refresh() & &archived;
+        if let Some(runs) = &self.options.override_existing {
+            replaced.extend(archived.iter().filter(|run| runs.contains(**run)));
+        }
+        replaced.retain(|run| source.contains(run));
+        let unverified = &self.journal.unverified()? & &archived;
+        if !unverified.is_empty() {
+            let runs: RunSet = unverified.iter().copied().collect();
+            log::warn!(
+                target: TARGET,
+                "{} run(s) are in UconDB, but were not compared before the last execution ended: {runs}. They are compared now",
+                unverified.len()
+            );
+        }
+        archived.retain(|run| replaced.contains(run) || !unverified.contains(run));
+        let folder = |run: &Run| match self.pending.is_some() && awaited.contains(run) {
+            true => Folder::Pending,
+            false => Folder::Finished,
+        };
+        let jobs: BTreeMap<Run, MigrateJob> = source
+            .difference(&archived)
+            .map(|run| {
+                let job = MigrateJob::Store {
+                    run: *run,
+                    folder: folder(run),
+                    is_unverified: unverified.contains(run),
+                };
+                (*run, job)
+            })
+            .collect();
+        let updates = replaced.iter().map(|run| {
+            let job = MigrateJob::Update {
+                run: *run,
+                folder: folder(run),
+            };
+            (*run, job)
+        });
+        Ok(Survey {
+            known,
+            jobs,
+            updates: updates.collect(),
+            source,
+            archived,
+            again: &incomplete.ready() | &unverified,
+            ..Survey::default()
+        })
+    }
+
+    fn process(&self, job: &MigrateJob) -> Result<Done> {
+        let run = job.run();
+        log::debug!(target: TARGET, "Run {run}: Reading back from artdaqDB");
+        let configuration = self.artdaqdb.read(run)?;
+        let blob = blob::pack(run, &configuration.files, Timestamp::now());
+        log::debug!(
+            target: TARGET,
+            "Run {run}: Blob of {} files, {} bytes",
+            configuration.files.len(),
+            blob.len()
+        );
+        drop(configuration);
+        let findings = blob::check(&blob);
+        for finding in &findings {
+            log::warn!(
+                target: TARGET,
+                "Run {run}: the blob does not meet its readers' demands: {finding}"
+            );
+        }
+        let blob = Bytes::from(blob);
+        if self.store(job, &blob)?.is_some() {
+            self.verify(job, &blob)?;
+        }
+        if self.options.validate {
+            // What came back is what was checked, to the byte.
+            match findings.len() {
+                0 => log::info!(target: TARGET, "✓ Run {run}: blob validation passed"),
+                count => {
+                    log::warn!(
+                        target: TARGET,
+                        "✗ Run {run}: blob validation found {count} problem(s), named above"
+                    );
+                }
+            }
+        }
+        Ok(Done::default())
+    }
+
+    fn publish(&self) -> Result<()> {
+        // What UconDB answered for is durable and visible.
+        Ok(())
+    }
+}
+
+/// Lists the runs of a folder.
+fn list(ucondb: &dyn UconDb) -> Result<BTreeSet<Run>> {
+    let runs = ucondb.runs()?;
+    log::info!(
+        target: TARGET,
+        "✓ UconDB query complete: {} runs in {}",
+        runs.len(),
+        ucondb.location()
+    );
+    Ok(runs)
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,295 @@
+//! The end of an execution: what was archived and where, what failed, what was
+//! left, and what to run next.
+
+use std::collections::BTreeSet;
+
+use super::stage_report::{Ending, FailedRun, StageReport};
+use crate::logging::RULE;
+use crate::run::{Run, StageKind};
+use crate::run_set::RunSet;
+use crate::verify::{self, Finding};
+
+/// How many failed runs are listed with their reasons.
+pub const LISTED_FAILURES: usize = 10;
+
+/// What the stages of one execution did.
+#[derive(Debug, Default)]
+pub struct Summary {
+    stages: Vec<StageReport>,
+    aborted: Option<String>,
+    verification: Option<verify::Report>,
+}
+
+impl Summary {
+    /// Returns the summary of an execution that ended before its stages did, and why.
+    #[must_use]
+    pub fn of_aborted(reason: String) -> Summary {
+        Summary {
+            aborted: Some(reason),
+            ..Summary::default()
+        }
+    }
+
+    /// Why the execution ended before its stages did, if it so ended.
+    #[must_use]
+    pub fn aborted(&self) -> Option<&str> {
+        self.aborted.as_deref()
+    }
+
+    /// The stages, in the order in which they ran.
+    #[must_use]
+    pub fn stages(&self) -> &[StageReport] {
+        &self.stages
+    }
+
+    /// What a stage did, if it ran.
+    #[must_use]
+    pub fn stage(&self, kind: StageKind) -> Option<&StageReport> {
+        self.stages.iter().find(|report| report.kind == kind)
+    }
+
+    /// Adds what a stage did.
+    pub fn add(&mut self, report: StageReport) {
+        self.stages.push(report);
+    }
+
+    /// The runs archived by the stages so far, or that a dry run would have archived.
+    #[must_use]
+    pub fn archived(&self) -> BTreeSet<Run> {
+        self.stages
+            .iter()
+            .flat_map(|report| report.archived.union(&report.planned))
+            .copied()
+            .collect()
+    }
+
+    /// Adds what a verification found.
+    pub fn add_verification(&mut self, report: verify::Report) {
+        self.verification = Some(report);
+    }
+
+    /// Whether every stage did all it set out to do, and no difference was found.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        if self.aborted.is_some() {
+            return false;
+        }
+        if self
+            .verification
+            .as_ref()
+            .is_some_and(|report| !report.findings.is_empty())
+        {
+            return false;
+        }
+        self.stages.iter().all(StageReport::is_success)
+    }
+
+    /// Whether a run failed in a way that this program should rule out.
+    #[must_use]
+    pub fn has_unexpected(&self) -> bool {
+        self.stages.iter().any(|report| report.unexpected)
+    }
+
+    /// Logs the summary. `command` is the command line without flags, for the
+    /// commands to run next.
+    pub fn log(&self, command: &str) {
+        if let Some(report) = &self.verification {
+            log_verification(report, command);
+        }
+        if self.stages.is_empty() {
+            return;
+        }
+        log::info!("{RULE}");
+        log::info!("EXECUTION SUMMARY");
+        for report in &self.stages {
+            log_stage(report);
+        }
+        let unfinished = self.stages.iter().flat_map(|it| &it.without_stop_time);
+        let unfinished: BTreeSet<&Run> = unfinished.collect();
+        if !unfinished.is_empty() {
+            log::info!(
+                "  Without stop time: {} run(s) ({}): still going, or never ended properly",
+                unfinished.len(),
+                ranges(unfinished.into_iter())
+            );
+        }
+        let next = self.next(command);
+        if next.is_empty() {
+            log::info!("  Next: nothing to do until there are new runs");
+        }
+        for step in next {
+            log::info!("  Next: {step}");
+        }
+        log::info!("{RULE}");
+    }
+
+    /// What the operator does next.
+    #[must_use]
+    pub fn next(&self, command: &str) -> Vec<String> {
+        let mut steps = Vec::new();
+        for report in &self.stages {
+            let title = report.kind.title();
+            let is_stopped = match report.ending {
+                Ending::NotBegun(_) => {
+                    steps.push(format!(
+                        "put right what the {title} needs, then run the same command again"
+                    ));
+                    continue;
+                }
+                Ending::Stopped(_) => true,
+                Ending::Finished => false,
+            };
+            if is_stopped {
+                steps.push(format!(
+                    "put right what stopped the {title}, then run the same command again"
+                ));
+            }
+            if report.failures > 0 {
+                steps.push(format!(
+                    "{command} {} (takes the {} run(s) of its failure log)",
+                    report.kind.retry_flag(),
+                    report.failures
+                ));
+            }
+            if !is_stopped && (report.beyond_limit > 0 || report.left > 0) {
+                steps.push(format!(
+                    "run the same command again ({} run(s) still to {})",
+                    report.beyond_limit + report.left,
+                    report.kind.verb()
+                ));
+            }
+        }
+        steps
+    }
+}
+
+fn log_stage(report: &StageReport) {
+    let (title, done) = (report.kind.title(), report.kind.done());
+    let destination = &report.destination;
+    if let Ending::NotBegun(error) = &report.ending {
+        log::error!("  {title}: did not begin: {error}");
+        return;
+    }
+    match (report.archived.len(), report.updated.len()) {
+        (0, _) if !report.planned.is_empty() => log::info!(
+            "  {title}: {} run(s) would be {done} in {destination}: {}",
+            report.planned.len(),
+            ranges(report.planned.iter())
+        ),
+        (0, 0) => log::info!("  {title}: nothing {done} in {destination}"),
+        (0, _) => {}
+        (count, _) => log::info!(
+            "  {title}: {count} run(s) {done} in {destination}: {}",
+            ranges(report.archived.iter())
+        ),
+    }
+    if !report.updated.is_empty() {
+        log::info!(
+            "  {title}: {} archived run(s) brought up to date in {destination}: {}",
+            report.updated.len(),
+            ranges(report.updated.iter())
+        );
+    }
+    if !report.failed.is_empty() {
+        log::error!(
+            "  {title}: {} run(s) failed and are in the failure log:",
+            report.failed.len()
+        );
+        list_failed(&report.failed);
+    }
+    if !report.not_updated.is_empty() {
+        log::error!(
+            "  {title}: {} archived run(s) could not be brought up to date; the next execution \
+             tries again:",
+            report.not_updated.len()
+        );
+        list_failed(&report.not_updated);
+    }
+    if let Ending::Stopped(error) = &report.ending {
+        log::error!(
+            "  {title}: stopped before {} run(s) were done; they are neither failed nor attempted: {error}",
+            report.left
+        );
+    } else if report.left > 0 {
+        log::warn!(
+            "  {title}: {} run(s) were left because of the shutdown",
+            report.left
+        );
+    }
+}
+
+/// Logs the first of some failed runs with their reasons, and the numbers of all others.
+fn list_failed(failed: &[FailedRun]) {
+    for FailedRun { run, reason } in failed.iter().take(LISTED_FAILURES) {
+        log::error!("    {run}: {}", reason.lines().next().unwrap_or_default());
+    }
+    let others = failed.get(LISTED_FAILURES..).unwrap_or_default();
+    if !others.is_empty() {
+        log::error!(
+            "    and {} more: {}",
+            others.len(),
+            ranges(others.iter().map(|failed| &failed.run))
+        );
+    }
+}
+
+fn log_verification(report: &verify::Report, command: &str) {
+    let with = |wanted: fn(&Finding) -> bool| -> Vec<&Run> {
+        let found = report
+            .findings
+            .iter()
+            .filter(|(_, finding)| wanted(finding));
+        found.map(|(run, _)| run).collect()
+    };
+    log::info!("{RULE}");
+    log::info!("VERIFICATION SUMMARY");
+    log::info!("  Same in artdaqDB and UconDB: {} run(s)", report.same);
+    let lines: [(&str, Vec<&Run>, &str); 5] = [
+        (
+            "Differ",
+            with(|finding| matches!(finding, Finding::Differs(_))),
+            "compare them above before you decide which is right",
+        ),
+        (
+            "Only in artdaqDB",
+            with(|finding| *finding == Finding::OnlyInArtdaqDb),
+            "--migrate-only",
+        ),
+        (
+            "Only in UconDB",
+            with(|finding| *finding == Finding::OnlyInUconDb),
+            "restore artdaqDB from a backup, or import their run records again",
+        ),
+        (
+            "In artdaqDB in part only",
+            with(|finding| *finding == Finding::Partial),
+            "--import-only",
+        ),
+        (
+            "Can't be compared",
+            with(|finding| matches!(finding, Finding::Unreadable(_))),
+            "see the reasons above",
+        ),
+    ];
+    for (title, runs, next) in lines {
+        if !runs.is_empty() {
+            log::error!(
+                "  {title}: {} run(s): {}. Next: {next}",
+                runs.len(),
+                ranges(runs.into_iter())
+            );
+        }
+    }
+    if report.left > 0 {
+        log::info!(
+            "  Not looked at: {} run(s). Go on with {command} --verify --incremental",
+            report.left
+        );
+    }
+    log::info!("{RULE}");
+}
+
+/// Runs as ranges: `12500-12510, 12600`.
+pub(crate) fn ranges<'a>(runs: impl Iterator<Item = &'a Run>) -> String {
+    runs.copied().collect::<RunSet>().to_string()
+}
