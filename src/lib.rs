@@ -11,6 +11,7 @@ pub mod artdaqdb;
 pub mod blob;
 pub mod check;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod deadline;
 pub mod disk;

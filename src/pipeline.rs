@@ -80,8 +80,11 @@ pub struct Done {
     pub without_stop_time: bool,
     /// Whether the stop time may still come: the record has a metadata.txt.
     pub awaits_stop_time: bool,
-    /// Whether artdaqDB has the run's stop time by now, which it lacked.
+    /// Whether artdaqDB has the stop time of a run that was archived without it.
     pub gained_stop_time: bool,
+    /// Whether documents were added to a run that was archived, so that UconDB has
+    /// less than artdaqDB.
+    pub has_more: bool,
 }
 
 /// What the source and the archive of a stage have.

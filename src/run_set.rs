@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::run::Run;
 
 /// A set of runs as ascending ranges that neither overlap nor touch.
@@ -195,6 +197,23 @@ impl FromIterator<Run> for RunSet {
     }
 }
 
+/// As the text that [`RunSet::parse`] reads; the empty set as the empty text.
+impl Serialize for RunSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RunSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RunSet, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.trim().is_empty() {
+            return Ok(RunSet::default());
+        }
+        RunSet::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
 /// `12000-12100, 12102-12522`; nothing for the empty set.
 impl fmt::Display for RunSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -234,6 +253,16 @@ mod tests {
             assert_eq!(set.to_string(), shown, "{text}");
             assert_eq!(set.len(), len, "{text}");
         }
+    }
+
+    #[test]
+    fn is_kept_as_text() {
+        for text in ["", "5", "1-3, 5"] {
+            let json = serde_json::to_string(text).unwrap();
+            let set: RunSet = serde_json::from_str(&json).unwrap();
+            assert_eq!(serde_json::to_string(&set).unwrap(), json);
+        }
+        assert!(serde_json::from_str::<RunSet>("\"5-\"").is_err());
     }
 
     #[test]

@@ -122,6 +122,7 @@ fn files_of_ours_are_private_whatever_the_umask() {
         "import_failures.log",
         "importer_state.json",
         "incomplete_runs.json",
+        "journal.json",
         "migrator_state.json",
         "ucondb_listing_ev01.json",
         "unverified_runs.log",

@@ -57,11 +57,12 @@ impl Kind {
                 operation,
                 Create | Write | Rename | Link | MakeDirectory | Remove
             ),
-            // The files of a run record and the configuration have nothing by
-            // which a changed byte could be told.
+            // The files of a run record, the configuration, and lists of runs, in
+            // which an operator may write remarks, have nothing by which a changed
+            // byte could be told.
             Kind::Wrong => {
                 let extension = path.extension().and_then(|extension| extension.to_str());
-                operation == Read && matches!(extension, Some("json" | "blob" | "log"))
+                operation == Read && matches!(extension, Some("json" | "blob"))
             }
         }
     }

@@ -96,29 +96,27 @@ impl<'a> Importer<'a> {
                 );
                 continue;
             };
-            let job = ImportJob::Complete {
-                run,
-                record: record.clone(),
-            };
             let is_noted = going.contains(&run);
-            match RunRecord::read_update(run, record, &self.options()) {
-                Ok(update) if update.has_stop_time => {
-                    survey.updates.insert(run, job);
-                }
-                Ok(update) => {
+            let lacks_something = match RunRecord::read_update(run, record, &self.options()) {
+                Ok(update) if !update.has_stop_time => {
                     log::debug!(target: TARGET, "Run {run}: still no stop time");
                     if update.awaits_stop_time && !is_noted {
                         survey.unnoted.insert(run);
                     }
-                    continue;
+                    false
                 }
+                Ok(_) if is_noted => true,
+                // Killed when it was archived already, but not noted as such: mostly
+                // nothing is missing.
+                Ok(update) => !self.missing(run, record, update.files)?.is_empty(),
                 // The job finds the same, and says so.
-                Err(_) => {
-                    survey.updates.insert(run, job);
-                }
-            }
-            if !is_noted {
-                survey.unnoted.insert(run);
+                Err(_) => true,
+            };
+            if lacks_something {
+                let record = record.clone();
+                survey
+                    .updates
+                    .insert(run, ImportJob::Complete { run, record });
             }
         }
         Ok(())
@@ -146,36 +144,39 @@ impl<'a> Importer<'a> {
         Ok(Done {
             without_stop_time: !record.update.has_stop_time,
             awaits_stop_time: record.update.awaits_stop_time,
-            gained_stop_time: false,
+            ..Done::default()
         })
     }
 
     fn complete(&self, run: Run, path: &Path) -> Result<Done> {
         let update = RunRecord::read_update(run, path, &self.options())?;
-        let stored = self.artdaqdb.read(run)?;
-        let mut missing = Vec::new();
-        for file in update.files {
-            let document = fhicl::parse(&file.text).map_err(|source| Error::Syntax {
-                path: path.join(format!("{}.fcl", file.entity)),
-                source: Box::new(source),
-            })?;
-            // As after a crash between artdaqDB and the list of incomplete runs.
-            let text = fhicl::write(&document);
-            if !stored
-                .files
-                .iter()
-                .any(|it| it.entity == file.entity && it.text == text)
-            {
-                missing.push(file);
-            }
-        }
+        let missing = self.missing(run, path, update.files)?;
         if !missing.is_empty() {
             self.artdaqdb.update(run, &missing)?;
         }
         Ok(Done {
             gained_stop_time: update.has_stop_time,
+            has_more: !missing.is_empty(),
             ..Done::default()
         })
+    }
+
+    /// Which of these files of a record artdaqDB does not have as they are.
+    fn missing(&self, run: Run, path: &Path, files: Vec<FclFile>) -> Result<Vec<FclFile>> {
+        let stored = self.artdaqdb.read(run)?;
+        let mut missing = Vec::new();
+        for file in files {
+            let document = fhicl::parse(&file.text).map_err(|source| Error::Syntax {
+                path: path.join(format!("{}.fcl", file.entity)),
+                source: Box::new(source),
+            })?;
+            let text = fhicl::write(&document);
+            let mut documents = stored.files.iter();
+            if !documents.any(|it| it.entity == file.entity && it.text == text) {
+                missing.push(file);
+            }
+        }
+        Ok(missing)
     }
 }
 

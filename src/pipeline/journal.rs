@@ -90,10 +90,7 @@ impl Journal {
             Err(source) => return Err(Error::io("read", &path, source)),
         };
         Ok(Journal {
-            unverified: RunList::new(
-                places.work_dir.join(UNVERIFIED_RUNS),
-                "list of runs that were not verified yet",
-            ),
+            unverified: RunList::new(places.work_dir.join(UNVERIFIED_RUNS)),
             incomplete,
             places,
             notes: Mutex::new(notes),
@@ -282,7 +279,7 @@ impl Ledger<'_> {
     /// be published then.
     pub(super) fn before_publish(&self, runs: &[(Run, Done)]) -> Result<()> {
         for (run, done) in runs {
-            if done.awaits_stop_time {
+            if done.awaits_stop_time || done.has_more {
                 self.journal.incomplete.remember(*run);
             }
         }

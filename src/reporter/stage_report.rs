@@ -105,7 +105,9 @@ impl StageReport {
     /// Whether the stage did everything that it set out to do.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        self.failed.is_empty() && matches!(self.ending, Ending::Finished)
+        self.failed.is_empty()
+            && self.not_updated.is_empty()
+            && matches!(self.ending, Ending::Finished)
     }
 
     /// Whether the stage found out what there is to do.

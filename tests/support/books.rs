@@ -36,7 +36,11 @@ pub fn assert_readable(test: &Test) -> usize {
                 assert!(state.last_contiguous_run <= state.last_attempted_run);
             }
             name if name.contains("_failures.log") || name.starts_with("unverified_runs") => {
-                RunList::new(path, "list").read().unwrap();
+                RunList::new(path).read().unwrap();
+            }
+            "journal.json" => {
+                let text = fs::read_to_string(&path).unwrap();
+                serde_json::from_str::<Value>(&text).unwrap();
             }
             "incomplete_runs.json" => {
                 IncompleteRuns::load(&path, Duration::ZERO).unwrap();

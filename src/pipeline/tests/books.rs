@@ -247,7 +247,7 @@ fn runs_without_a_stop_time_are_noted_before_they_are_published() {
         Ok(Done {
             without_stop_time: true,
             awaits_stop_time: run == Run(2),
-            gained_stop_time: false,
+            ..Done::default()
         })
     });
     let fake = fake.publish(move |_| {

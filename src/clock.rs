@@ -1,0 +1,31 @@
+//! The time of day, asked for in one place, so that tests can simulate a year.
+
+use jiff::Timestamp;
+
+/// Returns the time of now.
+///
+/// Built with the feature `fault-injection`, which is for tests alone, the
+/// environment variable `RUN_RECORD_ARCHIVER_NOW` is the time at which the process
+/// started, in seconds since 1970.
+#[must_use]
+pub fn now() -> Timestamp {
+    #[cfg(feature = "fault-injection")]
+    if let Some(time) = simulated() {
+        return time;
+    }
+    Timestamp::now()
+}
+
+#[cfg(feature = "fault-injection")]
+fn simulated() -> Option<Timestamp> {
+    use std::sync::LazyLock;
+    use std::time::Instant;
+
+    static START: LazyLock<Option<(Timestamp, Instant)>> = LazyLock::new(|| {
+        let seconds = std::env::var("RUN_RECORD_ARCHIVER_NOW").ok()?;
+        let start = Timestamp::from_second(seconds.parse().ok()?).ok()?;
+        Some((start, Instant::now()))
+    });
+    let (start, began) = (*START)?;
+    start.checked_add(began.elapsed()).ok()
+}
