@@ -105,6 +105,17 @@ pub enum Error {
         problem: String,
     },
 
+    /// A store has none of the runs that it was seen to have.
+    #[error("{store} at {location} {problem}")]
+    Vanished {
+        /// The store's name.
+        store: &'static str,
+        /// Where it is, without credentials.
+        location: String,
+        /// What it lacks, and what to do.
+        problem: String,
+    },
+
     /// Another execution is under way.
     #[error("Another process may be running: {holder} (lock file {})", path.display())]
     Locked {
@@ -147,19 +158,19 @@ impl Error {
     pub fn disposition(&self) -> Disposition {
         match self {
             Error::ArtdaqDb { disposition, .. } | Error::UconDb { disposition, .. } => *disposition,
-            Error::Io { source, .. } if is_environment(source) => Disposition::StopStage,
+            Error::Io { source, .. } => of_io(source),
             Error::OnPurpose {
                 is_permanent: false,
                 ..
             } => Disposition::RetryRun,
             Error::RunRecord { .. }
             | Error::Syntax { .. }
-            | Error::Io { .. }
             | Error::OnPurpose { .. }
             | Error::Unexpected(_) => Disposition::FailRun,
             Error::Config { .. }
             | Error::Usage(_)
             | Error::State { .. }
+            | Error::Vanished { .. }
             | Error::Locked { .. }
             | Error::Interrupted(_) => Disposition::StopStage,
         }
@@ -177,22 +188,30 @@ impl Error {
     }
 }
 
-/// Whether an I/O error comes from the machine and not from the file at hand.
-fn is_environment(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
+/// What a stage does about an I/O error. What the machine lacks stops it, what is
+/// wrong with a path is the run's fault; the rest (rights, a mount that went away, a
+/// bad sector) can be either, and is found out by trying.
+fn of_io(error: &io::Error) -> Disposition {
+    use rustix::io::Errno;
+
+    match error.kind() {
         io::ErrorKind::StorageFull
-            | io::ErrorKind::QuotaExceeded
-            | io::ErrorKind::ReadOnlyFilesystem
-            | io::ErrorKind::OutOfMemory
-            | io::ErrorKind::StaleNetworkFileHandle
-            | io::ErrorKind::HostUnreachable
-    ) || matches!(
-        error
-            .raw_os_error()
-            .map(rustix::io::Errno::from_raw_os_error),
-        Some(rustix::io::Errno::IO | rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)
-    )
+        | io::ErrorKind::QuotaExceeded
+        | io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::OutOfMemory => Disposition::StopStage,
+        io::ErrorKind::NotFound
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::InvalidData
+        | io::ErrorKind::InvalidInput
+        | io::ErrorKind::InvalidFilename
+        | io::ErrorKind::UnexpectedEof => Disposition::FailRun,
+        _ => match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE | Errno::NFILE) => Disposition::StopStage,
+            Some(Errno::LOOP) => Disposition::FailRun,
+            _ => Disposition::RetryRun,
+        },
+    }
 }
 
 /// What an operator can do about an I/O error, where its own text doesn't tell.

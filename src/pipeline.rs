@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::error::Result;
+use crate::clock;
+use crate::error::{Error, Result};
 use crate::reporter::stage_report::{Ending, StageReport};
 use crate::run::{Run, StageKind};
 use crate::run_set::RunSet;
@@ -14,8 +15,9 @@ pub use event::{Event, LogLines, Observer, Observers, ProgressBar, ServiceStatus
 pub use fuzz::Fuzz;
 pub use importer::Importer;
 pub use incomplete::IncompleteRuns;
-pub use journal::Journal;
+pub use journal::{FailureDetails, Journal, Memory, Store};
 pub use migrator::{MigrateOptions, Migrator};
+use plan::Outlook;
 pub use plan::Plan;
 
 pub mod event;
@@ -26,6 +28,7 @@ pub mod journal;
 pub mod migrator;
 mod plan;
 pub mod recovery;
+mod rest;
 mod workers;
 
 /// How long processed runs wait at least for the database to make them visible
@@ -57,7 +60,7 @@ pub trait Stage: Sync {
     ///
     /// # Errors
     /// The error's disposition says what becomes of the run.
-    fn process(&self, job: &Self::Job) -> Result<Done>;
+    fn process(&self, job: &Self::Job) -> Result<Done, Fault>;
 
     /// Makes the runs processed so far durable and visible; only then do they
     /// count as archived.
@@ -65,12 +68,76 @@ pub trait Stage: Sync {
     /// # Errors
     /// None of the runs since the last call counts as archived then.
     fn publish(&self) -> Result<()>;
+
+    /// Tries a store that may have caused the failures of runs. `archived` are the
+    /// runs that were archived before, without the failed ones.
+    fn trial(&self, side: Side, archived: &BTreeSet<Run>) -> Trial;
+
+    /// Identifies the source of a run as it is now: another text means that
+    /// another attempt at a failed run is worth its while. `None` if the source
+    /// cannot be read.
+    fn evidence(&self, run: Run) -> Option<String>;
 }
 
 /// What is to be done with one run.
 pub trait Job: Clone + Send + Sync {
     /// The run.
     fn run(&self) -> Run;
+}
+
+/// Why a job failed.
+#[derive(Debug)]
+pub struct Fault {
+    /// The error.
+    pub error: Error,
+    /// Which store may have caused it; `None` if only the run can.
+    pub side: Option<Side>,
+}
+
+/// What was being done with a store when a job failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Reading a run record.
+    ReadRecord,
+    /// Reading a run from artdaqDB.
+    ReadArtdaqdb,
+    /// Writing a run to artdaqDB.
+    WriteArtdaqdb,
+    /// Reading a blob from UconDB.
+    ReadUcondb,
+    /// Uploading a blob to UconDB.
+    WriteUcondb,
+}
+
+impl Side {
+    /// The store in messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Side::ReadRecord => "the run record directory",
+            Side::ReadArtdaqdb | Side::WriteArtdaqdb => "artdaqDB",
+            Side::ReadUcondb | Side::WriteUcondb => "UconDB",
+        }
+    }
+
+    /// Makes an error one that this store may have caused.
+    pub(crate) fn fault(self, error: Error) -> Fault {
+        Fault {
+            error,
+            side: Some(self),
+        }
+    }
+}
+
+/// What a trial of a store shows.
+#[derive(Debug)]
+pub enum Trial {
+    /// The store works: the runs are at fault.
+    Works,
+    /// The store does not work.
+    Fails(Error),
+    /// Only another run can show it.
+    Inconclusive,
 }
 
 /// What a job that succeeded tells of its run.
@@ -100,12 +167,19 @@ pub struct Survey<J> {
     pub jobs: BTreeMap<Run, J>,
     /// What would add to archived runs what they lack.
     pub updates: BTreeMap<Run, J>,
-    /// Runs that are taken wherever the stage goes on: what was archived of them
-    /// does not count any longer, or not yet.
-    pub again: BTreeSet<Run>,
     /// Runs that a killed execution may have archived without noting that they
     /// have no stop time.
     pub unnoted: BTreeSet<Run>,
+    /// The runs that each store has.
+    pub sightings: Vec<(Store, BTreeSet<Run>)>,
+    /// Whether the archive exists, empty or not.
+    pub archive_exists: bool,
+    /// Whether open runs may have been archived and removed from the archive.
+    pub asks_elsewhere: bool,
+    /// Of the open runs, those that another archive has; `None` if it cannot tell.
+    pub elsewhere: Option<BTreeSet<Run>>,
+    /// Whether numbers far above the highest archived run may be no runs.
+    pub holds_back: bool,
 }
 
 // Derived, it would ask for a job's default.
@@ -117,23 +191,23 @@ impl<J> Default for Survey<J> {
             archived: BTreeSet::new(),
             jobs: BTreeMap::new(),
             updates: BTreeMap::new(),
-            again: BTreeSet::new(),
             unnoted: BTreeSet::new(),
+            sightings: Vec::new(),
+            archive_exists: true,
+            asks_elsewhere: false,
+            elsewhere: None,
+            holds_back: false,
         }
     }
 }
 
 /// Which runs an execution takes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode<'a> {
     /// Every run not yet archived.
     Full,
-    /// Those above where the last execution came to, and those that this very
-    /// execution brought to the stage's source.
-    Incremental {
-        /// What the stage before this one archived in this execution.
-        fresh: &'a BTreeSet<Run>,
-    },
+    /// New runs, late arrivals, and failures that are due, within a limit.
+    Incremental,
     /// Those in the failure log.
     Retry {
         /// Of them, just these.
@@ -149,7 +223,7 @@ impl Mode<'_> {
     pub fn name(self) -> &'static str {
         match self {
             Mode::Full => "full",
-            Mode::Incremental { .. } => "incremental",
+            Mode::Incremental => "incremental",
             Mode::Retry { .. } => "retry of failed runs",
             Mode::Runs(_) => "selected runs",
         }
@@ -165,8 +239,10 @@ pub struct Settings {
     pub attempts: u32,
     /// How long to wait before a run is tried again.
     pub retry_delay: Duration,
-    /// Runs an incremental execution takes at most, a full one ten times as many; 0 for all.
+    /// Runs an incremental execution takes at most; 0 for all.
     pub batch_size: usize,
+    /// Runs below this one are left alone.
+    pub first_run: Option<Run>,
     /// Failures made on purpose, for trials.
     pub fuzz: Fuzz,
     /// Whether to say what would be done, and to do nothing.
@@ -214,40 +290,127 @@ fn work<S: Stage>(
     report: &mut StageReport,
 ) -> Result<()> {
     let kind = stage.kind();
+    let journal = context.journal;
+    let settings = context.settings;
     // What the operator has to correct by hand comes before any work.
-    let memory = context.journal.recall(kind)?;
+    let memory = journal.recall(kind)?;
     let mut survey = stage.survey()?;
-    let plan = Plan::new(
-        &survey,
-        mode,
-        &memory.state,
-        &memory.failures,
-        context.settings.batch_size,
-    );
-    plan.announce(kind, mode, &context.journal.failure_log(kind));
-    report.beyond_limit = plan.beyond_limit;
-    if context.settings.dry_run {
-        report.planned = plan.runs.into_iter().collect();
-        report.failures = memory.failures.len();
+    guard(stage, &survey, mode, &memory, journal)?;
+
+    let now = clock::now();
+    let changed = memory.failures.permanent().filter(|(run, details)| {
+        let evidence = stage.evidence(*run);
+        evidence.is_some() && evidence != details.evidence
+    });
+    let outlook = Outlook {
+        failures: &memory.failures,
+        changed: changed.map(|(run, _)| run).collect(),
+        ignored: journal.ignored(),
+        left: left(kind, &survey, &memory, journal),
+        known: journal.known(Store::Artdaqdb),
+        first_run: settings.first_run,
+        batch_size: settings.batch_size,
+        now,
+    };
+    let plan = Plan::new(&survey, mode, &outlook);
+    plan.announce(kind, mode, journal.store(kind).failure_log());
+    let left = outlook.left;
+    report.is_retry = matches!(mode, Mode::Retry { .. });
+    rest::note_plan(report, &plan);
+    if settings.dry_run {
+        report.planned = plan.to_archive();
+        report.failures = memory.failures.runs.len();
         return Ok(());
     }
 
-    let jobs = plan.jobs(&mut survey);
-    let mut ledger = context.journal.open_ledger(kind, survey, memory)?;
-    ledger.note_late(&plan.late)?;
-    report.late = plan.late.len();
-    if !jobs.is_empty() {
-        ledger.begin(&jobs)?;
-        workers::run(stage, &jobs, context, &mut ledger, report);
-        let settled = report.archived.len()
-            + report.updated.len()
-            + report.failed.len()
-            + report.not_updated.len();
-        report.left = jobs.len() - settled;
+    let mut jobs = plan.jobs(&mut survey, &memory.failures);
+    let asked: Vec<Run> = match mode {
+        Mode::Runs(runs) => {
+            let known = survey.known.iter().copied();
+            known.filter(|run| runs.contains(*run)).collect()
+        }
+        _ => Vec::new(),
+    };
+    let source = survey.source.clone();
+    let taken: RunSet = plan.to_archive().into_iter().collect();
+    let left = left.difference(&taken);
+    let mut ledger = journal.open_ledger(kind, survey, memory, &left, plan.apart())?;
+    let alone = workers::set_suspects_apart(stage, &mut jobs, context, &mut ledger, report)?;
+    if jobs.len() + alone.len() > 0 {
+        let all: Vec<_> = jobs.iter().chain(&alone).cloned().collect();
+        ledger.begin(&all)?;
+        workers::run(stage, &jobs, &alone, context, &mut ledger, report);
+        if let Err(error) = ledger.end() {
+            report.stop(error);
+        }
     }
-    report.failures = ledger.failures();
-    (report.backlog, report.gaps) = ledger.open();
+    journal.end_work();
+    report.gaps = ledger.gaps();
+    let archived = ledger.archived();
+    report.unarchived = asked
+        .into_iter()
+        .filter(|run| !archived.contains(run))
+        .collect();
+    rest::note_rest(report, &ledger.backlog(), ledger.failures(), &source);
     Ok(())
+}
+
+/// Compares the stores with what they were seen to have.
+///
+/// # Errors
+/// A store has none of its known runs, and either nobody watches or there would be
+/// a new archive in the place of the old one.
+fn guard<S: Stage>(
+    stage: &S,
+    survey: &Survey<S::Job>,
+    mode: Mode,
+    memory: &Memory,
+    journal: &Journal,
+) -> Result<()> {
+    let target = stage.kind().target();
+    for (store, runs) in &survey.sightings {
+        let state = memory.state.as_ref();
+        // The state tells of the stage's own archive and source.
+        let state = state.filter(|_| match stage.kind() {
+            StageKind::Import => true,
+            StageKind::Migrate => *store == Store::Ucondb,
+        });
+        let guard = journal.guard(*store, runs, state);
+        let location = journal.address(*store);
+        let is_archive = match stage.kind() {
+            StageKind::Import => *store == Store::Artdaqdb,
+            StageKind::Migrate => *store == Store::Ucondb,
+        };
+        if let Some(error) = guard.error(*store, &location)
+            && (mode == Mode::Incremental || (is_archive && !survey.archive_exists))
+        {
+            return Err(error);
+        }
+        if let Some(warning) = guard.warning(*store, &location) {
+            log::warn!(target: target, "{warning}");
+        }
+    }
+    Ok(())
+}
+
+/// The runs that an earlier archiver left: known after the first execution of this
+/// one, worked out in it.
+fn left<J>(kind: StageKind, survey: &Survey<J>, memory: &Memory, journal: &Journal) -> RunSet {
+    let open = survey.source.difference(&survey.archived);
+    let open: RunSet = open.copied().collect();
+    if journal.has_begun(kind) {
+        return journal.left(kind).intersection(&open);
+    }
+    let attempted = memory
+        .state
+        .as_ref()
+        .and_then(|state| state.last_attempted_run);
+    let Some(attempted) = attempted else {
+        return RunSet::default();
+    };
+    let failed: RunSet = memory.failures.runs.iter().copied().collect();
+    open.intersection(&RunSet::all_of(Run(0)..=attempted))
+        .difference(&failed)
 }
 
 /// A job with what its success or failure means.
@@ -255,8 +418,28 @@ fn work<S: Stage>(
 pub(crate) struct Planned<J> {
     /// What is to be done.
     pub(crate) job: J,
+    /// Why it is done.
+    pub(crate) class: Class,
+    /// How the run failed before, if it did.
+    pub(crate) before: Option<FailureDetails>,
+}
+
+/// Why a job is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// The run is not archived.
+    New,
+    /// The run is archived, and gets what it lacks.
+    Update,
+    /// The run failed before, and is tried again by itself.
+    Retry,
+}
+
+impl<J> Planned<J> {
     /// Whether the run is archived already, and gets what it lacks.
-    pub(crate) is_update: bool,
+    pub(crate) fn is_update(&self) -> bool {
+        self.class == Class::Update
+    }
 }
 
 #[cfg(test)]

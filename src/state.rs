@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -39,19 +40,31 @@ impl State {
         self.last_contiguous_run.max(self.last_attempted_run)
     }
 
-    /// Recomputes how far the stage came, from every run that is `known` to the
-    /// source or the archive, and those that are archived or failed.
-    pub fn recompute(
+    /// Works out how far the stage came, from every run that is `known` to the
+    /// source or the archive. A run `is_done` when it is archived or ignored, and
+    /// `is_booked` when it failed or is set apart.
+    ///
+    /// `last_attempted_run` never falls, and passes no run that is neither done nor
+    /// booked.
+    pub fn advance(
         &mut self,
         known: &BTreeSet<Run>,
-        archived: &BTreeSet<Run>,
-        failed: &BTreeSet<Run>,
+        is_done: impl Fn(Run) -> bool,
+        is_booked: impl Fn(Run) -> bool,
     ) {
-        let last = |settled: &dyn Fn(&Run) -> bool| {
-            known.iter().take_while(|run| settled(run)).last().copied()
+        let done = known.iter().take_while(|run| is_done(**run));
+        self.last_contiguous_run = done.last().copied();
+        let from = match self.last_attempted_run {
+            Some(run) => Bound::Excluded(run),
+            None => Bound::Unbounded,
         };
-        self.last_contiguous_run = last(&|run| archived.contains(run));
-        self.last_attempted_run = last(&|run| archived.contains(run) || failed.contains(run));
+        let attempted = known.range((from, Bound::Unbounded));
+        let attempted = attempted.take_while(|run| is_done(**run) || is_booked(**run));
+        self.last_attempted_run = attempted
+            .last()
+            .copied()
+            .or(self.last_attempted_run)
+            .max(self.last_contiguous_run);
     }
 }
 
@@ -82,6 +95,19 @@ impl StateStore {
     #[must_use]
     pub fn failure_log(&self) -> &Path {
         self.failure_log.path()
+    }
+
+    /// Reads the state; `None` before the first execution.
+    ///
+    /// # Errors
+    /// As for [`StateStore::read`].
+    pub fn find(&self, way_out: &str) -> Result<Option<State>> {
+        let exists = fs::exists(&self.state_file)
+            .map_err(|source| Error::io("read", &self.state_file, source))?;
+        match exists {
+            true => self.read(way_out).map(Some),
+            false => Ok(None),
+        }
     }
 
     /// Reads the state; a file that does not exist is the state before the first execution.
@@ -153,6 +179,19 @@ impl StateStore {
     /// As for [`RunList::read`].
     pub fn failures(&self) -> Result<BTreeSet<Run>> {
         self.failure_log.read()
+    }
+
+    /// Changes the failure log from `before` to `after`; returns what it holds
+    /// then, with what an operator changed meanwhile.
+    ///
+    /// # Errors
+    /// As for [`RunList::merge`].
+    pub fn merge_failures(
+        &self,
+        before: &BTreeSet<Run>,
+        after: &BTreeSet<Run>,
+    ) -> Result<BTreeSet<Run>> {
+        self.failure_log.merge(before, after)
     }
 
     /// Replaces the failure log.
@@ -259,32 +298,53 @@ mod tests {
         assert_eq!(fs::read_to_string(store.failure_log()).unwrap(), "9\n10\n");
     }
 
+    fn advanced(state: &State, known: &[u64], done: &[u64], booked: &[u64]) -> State {
+        let (done, booked) = (runs(done), runs(booked));
+        let mut state = state.clone();
+        state.advance(
+            &runs(known),
+            |run| done.contains(&run),
+            |run| booked.contains(&run),
+        );
+        state
+    }
+
     #[test]
     fn numbers_that_never_existed_hold_nothing_back() {
-        let mut state = State::default();
-        state.recompute(&runs(&[5, 7, 9, 12, 20]), &runs(&[5, 7, 20]), &runs(&[9]));
+        let state = advanced(&State::default(), &[5, 7, 9, 12, 20], &[5, 7, 20], &[9]);
         assert_eq!(state.last_contiguous_run, Some(Run(7)));
         assert_eq!(state.last_attempted_run, Some(Run(9)));
     }
 
+    #[test]
+    fn a_late_arrival_lowers_only_what_is_contiguous() {
+        let state = advanced(&State::default(), &[5, 7, 9], &[5, 7, 9], &[]);
+        let state = advanced(&state, &[5, 6, 7, 9, 10, 12], &[5, 7, 9, 10], &[]);
+        assert_eq!(state.last_contiguous_run, Some(Run(5)));
+        assert_eq!(state.last_attempted_run, Some(Run(10)));
+    }
+
     proptest! {
         #[test]
-        fn attempted_never_passes_a_run_that_is_neither_archived_nor_failed(
+        fn attempted_never_falls_or_passes_a_run_that_is_neither_done_nor_booked(
             known in prop::collection::btree_set(1u64..60, 0..40),
-            archived in prop::collection::btree_set(1u64..60, 0..40),
-            failed in prop::collection::btree_set(1u64..60, 0..40),
+            done in prop::collection::btree_set(1u64..60, 0..40),
+            booked in prop::collection::btree_set(1u64..60, 0..40),
+            before in prop::option::of(1u64..60),
         ) {
             let set = |numbers: &std::collections::BTreeSet<u64>| numbers.iter().copied().map(Run).collect::<BTreeSet<_>>();
-            let (known, archived, failed) = (set(&known), set(&archived), set(&failed));
-            let mut state = State::default();
-            state.recompute(&known, &archived, &failed);
+            let (known, done, booked) = (set(&known), set(&done), set(&booked));
+            let before = before.map(Run);
+            let mut state = State { last_attempted_run: before, ..State::default() };
+            state.advance(&known, |run| done.contains(&run), |run| booked.contains(&run));
             prop_assert!(state.last_contiguous_run <= state.last_attempted_run);
+            prop_assert!(state.last_attempted_run >= before);
             for run in &known {
-                if Some(*run) <= state.last_attempted_run {
-                    prop_assert!(archived.contains(run) || failed.contains(run));
+                if Some(*run) <= state.last_attempted_run && Some(*run) > before {
+                    prop_assert!(done.contains(run) || booked.contains(run));
                 }
                 if Some(*run) <= state.last_contiguous_run {
-                    prop_assert!(archived.contains(run));
+                    prop_assert!(done.contains(run));
                 }
             }
         }

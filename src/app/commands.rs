@@ -8,7 +8,6 @@ mod recover;
 mod reports;
 mod verify;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::session::{Session, extent};
@@ -80,8 +79,7 @@ const READS: Traits = Traits {
 impl Command {
     /// Returns the command that a mode stands for.
     pub(super) fn of(command: &CommandLine) -> Command {
-        let none = BTreeSet::new();
-        let extent = extent(command, &none).name();
+        let extent = extent(command).name();
         let work = |name: &str, traits: Traits, run| Command::Work {
             name: name.to_owned(),
             traits: match command.dry_run {

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::artdaqdb::filesystem::{self, FilesystemDb};
 use crate::artdaqdb::{self, ArtdaqDb, tools};
-use crate::config::{Config, IncompletePolicy};
+use crate::config::{Config, IncompletePolicy, without_credentials};
 use crate::error::{Error, Result};
-use crate::pipeline::journal::Places;
+use crate::pipeline::journal::{Addresses, Places};
 use crate::pipeline::{IncompleteRuns, Journal};
 use crate::run::Run;
 use crate::run_record::Generated;
@@ -123,6 +123,16 @@ pub(super) fn places(config: &Config) -> Places {
             app.migrate_state_file.clone(),
             app.migrate_failure_log.clone(),
         ),
+        addresses: Addresses {
+            records: config.source_files.run_records_dir.display().to_string(),
+            artdaqdb: without_credentials(&config.artdaq_db.database_uri),
+            ucondb: format!(
+                "{} ({}/{})",
+                without_credentials(&config.ucon_db.server_url),
+                config.ucon_db.folder_name,
+                config.ucon_db.object_name
+            ),
+        },
     }
 }
 

@@ -8,6 +8,7 @@ use crate::artdaqdb::ArtdaqDb;
 use crate::cli::{CommandLine, Mode};
 use crate::config::Config;
 use crate::error::Result;
+use crate::pipeline::importer::ListUcondb;
 use crate::pipeline::{self, Fuzz, Importer, Journal, MigrateOptions, Migrator, Settings};
 use crate::run::Run;
 use crate::run_record::Generated;
@@ -62,6 +63,7 @@ impl<'a> Session<'a> {
             attempts: app.attempts(),
             retry_delay: app.retry_delay_seconds,
             batch_size: app.batch_size,
+            first_run: None,
             fuzz: Fuzz {
                 skip_percent: fuzz.random_skip_percent,
                 skip_is_permanent: fuzz.random_skip_retry,
@@ -76,14 +78,28 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// The schema cannot be read.
-    pub(super) fn importer(&self) -> Result<Importer<'_>> {
+    pub(super) fn importer<'b>(&'b self, list_ucondb: ListUcondb<'b>) -> Result<Importer<'b>> {
         Importer::new(
             &self.config.source_files.run_records_dir,
             &self.config.artdaq_db.fcl_conf_dir,
             &self.generate,
             self.artdaqdb.as_ref(),
+            list_ucondb,
             &self.journal,
         )
+    }
+
+    /// The runs that UconDB has in any of its folders.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub(super) fn list_ucondb(&self) -> Result<BTreeSet<Run>> {
+        let folders = self.folders()?;
+        let mut runs = folders.finished.runs()?;
+        if let Some(pending) = &folders.pending {
+            runs.extend(pending.runs()?);
+        }
+        Ok(runs)
     }
 
     /// The migrate stage.
@@ -147,12 +163,11 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Which runs a stage takes, as the modifiers of the command line say. `fresh` is
-/// what the stage before it archived.
-pub(super) fn extent<'a>(command: &'a CommandLine, fresh: &'a BTreeSet<Run>) -> pipeline::Mode<'a> {
+/// Which runs a stage takes, as the modifiers of the command line say.
+pub(super) fn extent(command: &CommandLine) -> pipeline::Mode<'_> {
     match &command.runs {
         Some(runs) => pipeline::Mode::Runs(runs),
-        None if command.incremental => pipeline::Mode::Incremental { fresh },
+        None if command.incremental => pipeline::Mode::Incremental,
         None => pipeline::Mode::Full,
     }
 }

@@ -464,6 +464,30 @@ impl ArtdaqDb for FilesystemDb {
         collections.system_layout.publish(&system_layout)
     }
 
+    fn exists(&self) -> Result<bool> {
+        let directory = self.root.join(RUN_HISTORY);
+        fs::exists(&directory).map_err(|source| Error::io("look for", &directory, source))
+    }
+
+    fn try_write(&self) -> Result<bool> {
+        for collection in [RUN_HISTORY, SYSTEM_LAYOUT] {
+            let probe = self.root.join(collection).join("write_probe");
+            // Gone again when it is dropped.
+            drop(durable::write_temporary(&probe, b"probe", durable::SHARED)?);
+        }
+        Ok(true)
+    }
+
+    fn fingerprint(&self, run: Run) -> Result<Option<String>> {
+        let mut names = String::new();
+        for (_, collection) in self.lock().each() {
+            for oid in collection.oids(run)? {
+                names.push_str(&oid.to_string());
+            }
+        }
+        Ok(Some(Oid::of_names(&[&names]).to_string()))
+    }
+
     fn read(&self, run: Run) -> Result<Configuration> {
         let version = {
             let mut collections = self.lock();

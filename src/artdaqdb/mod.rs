@@ -80,6 +80,34 @@ pub trait ArtdaqDb: Send + Sync {
     /// The database; nothing since the last `publish` counts as stored then.
     fn publish(&self) -> Result<()>;
 
+    /// Whether the archive is there, empty or not. One that can only be known by
+    /// asking a server is taken to be there.
+    ///
+    /// # Errors
+    /// Its place cannot be looked at.
+    fn exists(&self) -> Result<bool> {
+        Ok(true)
+    }
+
+    /// Tries whether documents can be written, without writing one. `false` if only
+    /// writing one can show it.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    fn try_write(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Identifies the documents of a run: another text means that others came or
+    /// went. `None` if it cannot be told cheaply.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    fn fingerprint(&self, run: Run) -> Result<Option<String>> {
+        let _ = run;
+        Ok(None)
+    }
+
     /// Reads a run back.
     ///
     /// # Errors

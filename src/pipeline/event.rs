@@ -4,7 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::Mode;
+use super::{Mode, Side};
 use crate::error::Error;
 use crate::logging::Progress;
 use crate::reporter::stage_report::{Ending, StageReport};
@@ -50,6 +50,20 @@ pub enum Event<'a> {
         error: &'a Error,
         /// What becomes of the run.
         outcome: FailedAttempt,
+        /// Whether the run failed for this reason before.
+        is_known: bool,
+    },
+    /// Runs failed in a way that could be a store's fault: the store is tried.
+    Trying {
+        /// How many runs are held back until it is known.
+        runs: usize,
+        /// What was being done.
+        side: Side,
+    },
+    /// A store was tried, and works: what failed is the runs' own.
+    Works {
+        /// What was being done.
+        side: Side,
     },
     /// A worker waits before it tries a run again.
     Retrying {
@@ -105,7 +119,10 @@ pub enum Outcome {
     /// Something was added to a run that was archived before.
     Updated,
     /// It failed.
-    Failed,
+    Failed {
+        /// Whether it did not fail before, or for another reason.
+        is_news: bool,
+    },
     /// Nothing could be added to a run that was archived before.
     NotUpdated,
 }
@@ -129,7 +146,7 @@ impl Counts {
         self.settled += 1;
         match outcome {
             Outcome::Archived | Outcome::Updated => self.successful += 1,
-            Outcome::Failed | Outcome::NotUpdated => self.failed += 1,
+            Outcome::Failed { .. } | Outcome::NotUpdated => self.failed += 1,
         }
     }
 
@@ -200,9 +217,14 @@ impl Observer for LogLines {
                 attempts,
                 error,
                 outcome,
+                is_known,
             } => {
                 let class = error.class();
                 match outcome {
+                    FailedAttempt::Retried | FailedAttempt::Final if *is_known => log::warn!(
+                        target: target,
+                        "Run {run} failed (attempt {attempt}/{attempts}): {class}: {error}"
+                    ),
                     FailedAttempt::StageStops => log::error!(
                         target: target,
                         "Run {run} was not {}: {class}: {error}",
@@ -214,6 +236,17 @@ impl Observer for LogLines {
                     ),
                 }
             }
+            Event::Trying { runs, side } => log::warn!(
+                target: target,
+                "{runs} run(s) failed in a way that can be the fault of {0}: {0} is tried before \
+                 any of them counts as failed",
+                side.name()
+            ),
+            Event::Works { side } => log::info!(
+                target: target,
+                "✓ {} works: the failures are of the runs themselves",
+                side.name()
+            ),
             Event::Retrying { run, delay } => log::info!(
                 target: target,
                 "Retrying run {run} in {} seconds...",
@@ -242,7 +275,12 @@ impl Observer for LogLines {
                             stage.done()
                         ),
                     },
-                    Outcome::Failed | Outcome::NotUpdated => {
+                    Outcome::Failed { is_news: false } => log::warn!(
+                        target: target,
+                        "✗ Run {run} {} failed again, for the same reason as before",
+                        stage.verb()
+                    ),
+                    Outcome::Failed { is_news: true } | Outcome::NotUpdated => {
                         log::error!(target: target, "✗ Run {run} {} failed", stage.verb());
                     }
                 }

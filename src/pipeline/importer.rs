@@ -3,23 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::journal::Journal;
-use super::{Done, Job, Stage, Survey};
+use super::journal::{Journal, Store};
+use super::{Done, Fault, Job, Side, Stage, Survey, Trial};
 use crate::artdaqdb::{ArtdaqDb, Presence};
 use crate::error::{Disposition, Error, Result};
 use crate::faults::{self, fs};
 use crate::fhicl;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY, StageKind};
-use crate::run_record::{self, Generated, Options, RunRecord};
+use crate::run_record::{self, Generated, Options, RunRecord, Snapshot};
 
 /// The log's module name for the stage.
 const TARGET: &str = StageKind::Import.target();
+
+/// Lists the runs that UconDB has.
+pub type ListUcondb<'a> = &'a (dyn Fn() -> Result<BTreeSet<Run>> + Sync);
 
 /// The import stage.
 pub struct Importer<'a> {
     run_records_dir: &'a Path,
     generate: &'a BTreeSet<Generated>,
     artdaqdb: &'a dyn ArtdaqDb,
+    list_ucondb: ListUcondb<'a>,
     journal: &'a Journal,
     schema: FclFile,
 }
@@ -54,6 +58,8 @@ impl Job for ImportJob {
 
 impl<'a> Importer<'a> {
     /// The stage from `run_records_dir` to `artdaqdb`, with the schema of `fcl_conf_dir`.
+    /// `list_ucondb` is asked only where a run may have been archived and removed
+    /// from artdaqDB since.
     ///
     /// # Errors
     /// The schema cannot be read or is not FHiCL.
@@ -62,12 +68,14 @@ impl<'a> Importer<'a> {
         fcl_conf_dir: &Path,
         generate: &'a BTreeSet<Generated>,
         artdaqdb: &'a dyn ArtdaqDb,
+        list_ucondb: ListUcondb<'a>,
         journal: &'a Journal,
     ) -> Result<Importer<'a>> {
         Ok(Importer {
             run_records_dir,
             generate,
             artdaqdb,
+            list_ucondb,
             journal,
             schema: read_schema(fcl_conf_dir)?,
         })
@@ -87,7 +95,7 @@ impl<'a> Importer<'a> {
         survey: &mut Survey<ImportJob>,
     ) -> Result<()> {
         let going = self.journal.incomplete().going();
-        let importing = self.journal.importing()?;
+        let importing = self.journal.importing();
         for run in going.union(&importing).copied() {
             let (true, Some(record)) = (survey.archived.contains(&run), records.get(&run)) else {
                 log::debug!(
@@ -122,9 +130,32 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    fn import(&self, run: Run, path: &Path) -> Result<Done> {
+    /// Asks UconDB about open runs that may have been archived and removed from
+    /// artdaqDB: those below the highest archived run, and those that artdaqDB had.
+    fn survey_elsewhere(&self, survey: &mut Survey<ImportJob>) {
+        let known = self.journal.known(Store::Artdaqdb);
+        let highest = survey.archived.last().copied();
+        let failures = self.journal.failures(StageKind::Import).unwrap_or_default();
+        let is_doubtful = |run: &&Run| {
+            !failures.runs.contains(run) && (Some(**run) < highest || known.contains(**run))
+        };
+        if !survey.jobs.keys().any(|run| is_doubtful(&run)) {
+            return;
+        }
+        survey.asks_elsewhere = true;
+        match (self.list_ucondb)() {
+            Ok(runs) => survey.elsewhere = Some(runs),
+            Err(error) => log::warn!(
+                target: TARGET,
+                "UconDB cannot be asked whether it has runs that artdaqDB lacks: {error}"
+            ),
+        }
+    }
+
+    fn import(&self, run: Run, path: &Path) -> Result<Done, Fault> {
         log::debug!(target: TARGET, "Run {run}: Reading {}", path.display());
-        let mut record = RunRecord::read(run, path, &self.options())?;
+        let record = RunRecord::read(run, path, &self.options());
+        let mut record = record.map_err(|error| Side::ReadRecord.fault(error))?;
         if record.update.files.is_empty() {
             log::debug!(target: TARGET, "Run {run}: No start or stop time, so no RunHistory2");
         }
@@ -140,7 +171,7 @@ impl<'a> Importer<'a> {
         );
         self.artdaqdb
             .insert(run, &record.configuration, &record.files)
-            .map_err(|error| name_file(error, path))?;
+            .map_err(|error| Side::WriteArtdaqdb.fault(name_file(error, path)))?;
         Ok(Done {
             without_stop_time: !record.update.has_stop_time,
             awaits_stop_time: record.update.awaits_stop_time,
@@ -148,11 +179,16 @@ impl<'a> Importer<'a> {
         })
     }
 
-    fn complete(&self, run: Run, path: &Path) -> Result<Done> {
-        let update = RunRecord::read_update(run, path, &self.options())?;
-        let missing = self.missing(run, path, update.files)?;
+    fn complete(&self, run: Run, path: &Path) -> Result<Done, Fault> {
+        let update = RunRecord::read_update(run, path, &self.options())
+            .map_err(|error| Side::ReadRecord.fault(error))?;
+        let missing = self
+            .missing(run, path, update.files)
+            .map_err(|error| Side::ReadArtdaqdb.fault(error))?;
         if !missing.is_empty() {
-            self.artdaqdb.update(run, &missing)?;
+            self.artdaqdb
+                .update(run, &missing)
+                .map_err(|error| Side::WriteArtdaqdb.fault(error))?;
         }
         Ok(Done {
             gained_stop_time: update.has_stop_time,
@@ -258,15 +294,22 @@ impl Stage for Importer<'_> {
         let mut survey = Survey {
             known: &source | &archived,
             jobs: jobs.collect(),
+            sightings: vec![
+                (Store::Records, source.clone()),
+                (Store::Artdaqdb, archived.clone()),
+            ],
+            archive_exists: self.artdaqdb.exists()?,
             source,
             archived,
+            holds_back: true,
             ..Survey::default()
         };
+        self.survey_elsewhere(&mut survey);
         self.survey_stop_times(&records, &mut survey)?;
         Ok(survey)
     }
 
-    fn process(&self, job: &ImportJob) -> Result<Done> {
+    fn process(&self, job: &ImportJob) -> Result<Done, Fault> {
         match job {
             ImportJob::New { run, record } => self.import(*run, record),
             ImportJob::Complete { run, record } => self.complete(*run, record),
@@ -275,6 +318,56 @@ impl Stage for Importer<'_> {
 
     fn publish(&self) -> Result<()> {
         self.artdaqdb.publish()
+    }
+
+    fn trial(&self, side: Side, archived: &BTreeSet<Run>) -> Trial {
+        match side {
+            Side::ReadRecord => self.read_another_record(archived),
+            Side::WriteArtdaqdb => match self.artdaqdb.try_write() {
+                Ok(true) => Trial::Works,
+                Ok(false) => Trial::Inconclusive,
+                Err(error) => Trial::Fails(error),
+            },
+            Side::ReadArtdaqdb | Side::ReadUcondb | Side::WriteUcondb => {
+                read_another_run(self.artdaqdb, archived)
+            }
+        }
+    }
+
+    fn evidence(&self, run: Run) -> Option<String> {
+        let record = self.run_records_dir.join(run.to_string());
+        Some(Snapshot::take(&record).ok()?.digest())
+    }
+}
+
+impl Importer<'_> {
+    /// Reads the record of a run that was archived before: what could be read once
+    /// can be read again while its directory is there.
+    fn read_another_record(&self, archived: &BTreeSet<Run>) -> Trial {
+        let Ok(records) = run_record::scan(self.run_records_dir) else {
+            let problem = format!("cannot read {}", self.run_records_dir.display());
+            return Trial::Fails(Error::Usage(problem));
+        };
+        for run in archived.iter().rev() {
+            if let Some(record) = records.get(run) {
+                return match RunRecord::read(*run, record, &self.options()) {
+                    Ok(_) => Trial::Works,
+                    Err(error) => Trial::Fails(error),
+                };
+            }
+        }
+        Trial::Inconclusive
+    }
+}
+
+/// Reads a run that was archived before from artdaqDB.
+pub(super) fn read_another_run(artdaqdb: &dyn ArtdaqDb, archived: &BTreeSet<Run>) -> Trial {
+    match archived.last() {
+        Some(run) => match artdaqdb.read(*run) {
+            Ok(_) => Trial::Works,
+            Err(error) => Trial::Fails(error),
+        },
+        None => Trial::Inconclusive,
     }
 }
 

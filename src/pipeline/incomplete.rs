@@ -14,6 +14,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::faults::fs;
@@ -74,7 +75,7 @@ impl IncompleteRuns {
     /// Remembers that a run has no stop time yet.
     pub fn remember(&self, run: Run) {
         self.lock().runs.entry(run.0).or_insert(Entry {
-            since: Timestamp::now(),
+            since: clock::now(),
             stop_time: false,
         });
     }
@@ -105,7 +106,7 @@ impl IncompleteRuns {
     #[must_use]
     pub fn awaited(&self) -> BTreeSet<Run> {
         let patience = SignedDuration::try_from(self.patience).unwrap_or(SignedDuration::MAX);
-        let now = Timestamp::now();
+        let now = clock::now();
         self.select(|entry| !entry.stop_time && now.duration_since(entry.since) < patience)
     }
 

@@ -1,6 +1,6 @@
 //! What is remembered between executions, and its only writer: how far each stage
-//! came, which runs failed, which runs have no stop time yet, and which runs were
-//! in progress.
+//! came, which runs failed and how, which are ignored, which have no stop time
+//! yet, which were in progress, and which runs each store was seen to have.
 //!
 //! Order of writes: before runs become visible, those that have no stop time are
 //! noted; after that come the failure log, the state, and last what was in
@@ -8,26 +8,29 @@
 //! too few.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::{Deserialize, Serialize};
-
 use super::incomplete::IncompleteRuns;
-use super::{Done, Job, Planned, Survey};
-use crate::durable;
-use crate::error::{Error, Result};
-use crate::faults;
-use crate::faults::fs;
+use crate::clock;
+use crate::error::Result;
 use crate::run::{Run, StageKind};
 use crate::run_list::RunList;
 use crate::run_set::RunSet;
 use crate::state::{State, StateStore};
 
-/// The file of the work directory that names the runs that the import stage has in
-/// progress.
-pub const JOURNAL_FILE: &str = "journal.json";
+pub(super) use active::ActiveRuns;
+pub use failures::{FailureClass, FailureDetails, Failures, details_file};
+pub use guard::Guard;
+pub(super) use ledger::Ledger;
+use notes::Notes;
+pub use notes::{Ignored, JOURNAL_FILE, Store};
+
+mod active;
+mod failures;
+mod guard;
+mod ledger;
+mod notes;
 
 /// The file of the work directory that names the runs that the migrate stage has
 /// in progress.
@@ -42,6 +45,31 @@ pub struct Places {
     pub import: StateStore,
     /// State and failure log of the migrate stage.
     pub migrate: StateStore,
+    /// The addresses of the stores, by which their known runs are kept apart.
+    pub addresses: Addresses,
+}
+
+/// The addresses of the stores, without credentials.
+#[derive(Debug, Clone, Default)]
+pub struct Addresses {
+    /// The directory of the run records.
+    pub records: String,
+    /// artdaqDB's URI.
+    pub artdaqdb: String,
+    /// UconDB's URL, folder and object.
+    pub ucondb: String,
+}
+
+impl Addresses {
+    /// The address of a store.
+    #[must_use]
+    pub fn of(&self, store: Store) -> &str {
+        match store {
+            Store::Records => &self.records,
+            Store::Artdaqdb => &self.artdaqdb,
+            Store::Ucondb => &self.ucondb,
+        }
+    }
 }
 
 /// What is remembered between executions.
@@ -51,49 +79,31 @@ pub struct Journal {
     incomplete: IncompleteRuns,
     unverified: RunList,
     notes: Mutex<Notes>,
-}
-
-/// What `journal.json` holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-struct Notes {
-    /// Runs that the import stage has in progress, as ranges.
-    importing: String,
+    active: ActiveRuns,
 }
 
 /// What a stage remembers of earlier executions.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
-    /// How far it came.
-    pub state: State,
+    /// How far it came; `None` before its first execution.
+    pub state: Option<State>,
     /// Which runs failed.
-    pub failures: BTreeSet<Run>,
+    pub failures: Failures,
 }
 
 impl Journal {
-    /// Reads what is remembered of runs in progress and runs without a stop time.
-    /// `incomplete` is the list of the latter.
+    /// Reads what is remembered. `incomplete` is the list of runs that have no
+    /// stop time.
     ///
     /// # Errors
     /// A file that cannot be read, or is not what this program writes.
     pub fn open(places: Places, incomplete: IncompleteRuns) -> Result<Journal> {
-        let path = places.work_dir.join(JOURNAL_FILE);
-        let notes = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| Error::State {
-                path: path.clone(),
-                problem: format!(
-                    "the journal can't be read ({error}). It was left as it is. Restore it from a \
-                     backup, or move it away"
-                ),
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Notes::default(),
-            Err(source) => return Err(Error::io("read", &path, source)),
-        };
         Ok(Journal {
+            notes: Mutex::new(Notes::read(&places.work_dir)?),
             unverified: RunList::new(places.work_dir.join(UNVERIFIED_RUNS)),
+            active: ActiveRuns::new(&places.work_dir),
             incomplete,
             places,
-            notes: Mutex::new(notes),
         })
     }
 
@@ -104,21 +114,9 @@ impl Journal {
     }
 
     /// The runs that the import stage had in progress when it was killed.
-    ///
-    /// # Errors
-    /// The journal's list is no list of runs.
-    pub fn importing(&self) -> Result<BTreeSet<Run>> {
-        let text = self.notes().importing.clone();
-        if text.is_empty() {
-            return Ok(BTreeSet::new());
-        }
-        let runs = RunSet::parse(&text).map_err(|problem| Error::State {
-            path: self.places.work_dir.join(JOURNAL_FILE),
-            problem: format!(
-                "\"importing\": {problem}. Restore the journal from a backup, or move it away"
-            ),
-        })?;
-        Ok(runs.iter().collect())
+    #[must_use]
+    pub fn importing(&self) -> BTreeSet<Run> {
+        self.notes().importing.iter().collect()
     }
 
     /// The runs that the migrate stage had in progress when it was killed: UconDB
@@ -130,10 +128,61 @@ impl Journal {
         self.unverified.read()
     }
 
-    /// The failure log of a stage, for messages.
+    /// The runs that a store was seen to have.
     #[must_use]
-    pub fn failure_log(&self, kind: StageKind) -> PathBuf {
-        self.store(kind).failure_log().to_path_buf()
+    pub fn known(&self, store: Store) -> RunSet {
+        let address = self.places.addresses.of(store);
+        let notes = self.notes();
+        notes.known(store, address).cloned().unwrap_or_default()
+    }
+
+    /// The runs that an operator declared to be impossible to archive, with the
+    /// reason of each declaration.
+    #[must_use]
+    pub fn declarations(&self) -> Vec<Ignored> {
+        self.notes().ignored.clone()
+    }
+
+    /// The runs of all declarations.
+    #[must_use]
+    pub fn ignored(&self) -> RunSet {
+        self.notes().ignored()
+    }
+
+    /// The unarchived runs below where an earlier archiver had come, which a stage
+    /// does not take by itself.
+    #[must_use]
+    pub fn left(&self, kind: StageKind) -> RunSet {
+        self.notes().stage(kind).left.clone()
+    }
+
+    /// Whether the stage was run by this archiver before.
+    #[must_use]
+    pub fn has_begun(&self, kind: StageKind) -> bool {
+        self.notes().stage(kind).is_begun
+    }
+
+    /// Runs whose failure could have been the store's at the end of the last
+    /// execution.
+    #[must_use]
+    pub fn unproven(&self, kind: StageKind) -> RunSet {
+        self.notes().stage(kind).unproven.clone()
+    }
+
+    /// The address of a store.
+    #[must_use]
+    pub fn address(&self, store: Store) -> String {
+        self.places.addresses.of(store).to_owned()
+    }
+
+    /// Notes that no run is in progress any longer.
+    pub(super) fn end_work(&self) {
+        self.active.finish();
+    }
+
+    /// The runs that the workers have at this moment.
+    pub(super) fn active(&self) -> &ActiveRuns {
+        &self.active
     }
 
     /// State and failure log of a stage.
@@ -151,207 +200,99 @@ impl Journal {
     /// One of them cannot be used; the message names the flag that rebuilds it.
     pub fn recall(&self, kind: StageKind) -> Result<Memory> {
         let store = self.store(kind);
+        let state = store.find(&format!(
+            "Run with {} to rebuild it, or restore it from a backup",
+            kind.recover_flag()
+        ))?;
         Ok(Memory {
-            state: store.read(&format!(
-                "Run with {} to rebuild it, or restore it from a backup",
-                kind.recover_flag()
-            ))?,
-            failures: store.failures()?,
+            state,
+            failures: self.failures(kind)?,
         })
     }
 
-    /// Opens the ledger of a stage that is about to work, and writes down what the
-    /// survey brought to light.
+    /// Reads the failure log of a stage, and what is known of its runs.
     ///
     /// # Errors
-    /// A file cannot be read or written.
-    pub(super) fn open_ledger<J>(
+    /// A file cannot be read.
+    pub fn failures(&self, kind: StageKind) -> Result<Failures> {
+        let store = self.store(kind);
+        let details = failures::read_details(&details_file(store.failure_log()))?;
+        Ok(Failures::new(store.failures()?, details))
+    }
+
+    /// Declares runs to be impossible to archive.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub fn ignore(&self, runs: RunSet, reason: &str, user: &str) -> Result<()> {
+        let ignored = Ignored {
+            runs: runs.clone(),
+            reason: reason.to_owned(),
+            user: user.to_owned(),
+            date: clock::now(),
+        };
+        self.change(|notes| {
+            withdraw(notes, &runs);
+            notes.ignored.push(ignored);
+        })
+    }
+
+    /// Takes back what was declared of these runs. Returns those of which nothing
+    /// was declared.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub fn unignore(&self, runs: &RunSet) -> Result<RunSet> {
+        let unknown = runs.difference(&self.ignored());
+        self.change(|notes| withdraw(notes, runs))?;
+        Ok(unknown)
+    }
+
+    /// Starts a stage's part of the journal anew: the runs that its stores have
+    /// are those that are known, and none is left to an earlier archiver.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub(super) fn start_anew(
         &self,
         kind: StageKind,
-        survey: Survey<J>,
-        memory: Memory,
-    ) -> Result<Ledger<'_>> {
-        let Memory { state, failures } = memory;
-        let in_progress = match kind {
-            StageKind::Import => self.importing()?,
-            StageKind::Migrate => self.unverified()?,
-        };
-        let mut ledger = Ledger {
-            journal: self,
-            kind,
-            known: survey.known,
-            source: survey.source,
-            archived: survey.archived,
-            state,
-            written: failures.clone(),
-            failures,
-            in_progress,
-            is_begun: false,
-        };
-        for run in survey.unnoted {
-            self.incomplete.remember(run);
-        }
-        self.incomplete.save()?;
-        ledger.failures.retain(|run| !ledger.archived.contains(run));
-        ledger.write()?;
-        Ok(ledger)
+        stores: &[(Store, &BTreeSet<Run>)],
+    ) -> Result<()> {
+        self.change(|notes| {
+            for (store, runs) in stores {
+                let address = self.places.addresses.of(*store).to_owned();
+                let runs: RunSet = runs.iter().copied().collect();
+                notes.known.entry(*store).or_default().insert(address, runs);
+            }
+            let stage = notes.stage_mut(kind);
+            stage.left = RunSet::default();
+            stage.unproven = RunSet::default();
+            stage.is_begun = true;
+        })
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
-        // Every change is one assignment.
+        // Whoever changes them changes a copy.
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes which runs the import stage has in progress.
-    fn write_importing(&self, runs: &BTreeSet<Run>) -> Result<()> {
-        let runs: RunSet = runs.iter().copied().collect();
+    /// Changes the notes, and writes them if that made a difference.
+    fn change(&self, change: impl FnOnce(&mut Notes)) -> Result<()> {
         let mut notes = self.notes();
-        let changed = Notes {
-            importing: runs.to_string(),
-        };
-        if *notes == changed {
-            return Ok(());
+        let mut changed = notes.clone();
+        change(&mut changed);
+        if changed != *notes {
+            changed.write(&self.places.work_dir)?;
+            *notes = changed;
         }
-        let path = self.places.work_dir.join(JOURNAL_FILE);
-        let text = serde_json::to_string_pretty(&changed)
-            .map_err(|error| Error::Unexpected(format!("the journal: {error}")))?;
-        durable::replace(&path, format!("{text}\n").as_bytes(), durable::PRIVATE)?;
-        *notes = changed;
         Ok(())
     }
 }
 
-/// What is known of all runs while a stage works, and the writer of what becomes
-/// of them. One thread has it, so that many results share one write.
-#[derive(Debug)]
-pub(super) struct Ledger<'a> {
-    journal: &'a Journal,
-    kind: StageKind,
-    known: BTreeSet<Run>,
-    source: BTreeSet<Run>,
-    archived: BTreeSet<Run>,
-    state: State,
-    failures: BTreeSet<Run>,
-    /// The failure log as it is on disk.
-    written: BTreeSet<Run>,
-    /// Runs that may be archived without being noted as such.
-    in_progress: BTreeSet<Run>,
-    /// Whether the list of runs in progress was written by this execution.
-    is_begun: bool,
-}
-
-impl Ledger<'_> {
-    /// Adds late arrivals to the failure log.
-    ///
-    /// # Errors
-    /// A file cannot be written.
-    pub(super) fn note_late(&mut self, late: &[Run]) -> Result<()> {
-        self.failures.extend(late);
-        self.write()
+/// Takes runs out of every declaration.
+fn withdraw(notes: &mut Notes, runs: &RunSet) {
+    for ignored in &mut notes.ignored {
+        ignored.runs = ignored.runs.difference(runs);
     }
-
-    /// Writes down that these jobs are in progress, before the first of them is.
-    ///
-    /// # Errors
-    /// The list cannot be written.
-    pub(super) fn begin<J: Job>(&mut self, jobs: &[Planned<J>]) -> Result<()> {
-        if self.kind == StageKind::Import {
-            // What a killed execution left was noted when the ledger was opened.
-            self.in_progress.clear();
-        }
-        let runs = jobs.iter().filter(|planned| self.is_tracked(planned));
-        let runs: Vec<Run> = runs.map(|planned| planned.job.run()).collect();
-        self.in_progress.extend(runs);
-        self.is_begun = true;
-        self.write_in_progress()
-    }
-
-    /// Whether a crash during the job can leave what must be looked at again. What
-    /// adds to an imported run can simply be done twice.
-    fn is_tracked<J>(&self, planned: &Planned<J>) -> bool {
-        self.kind == StageKind::Migrate || !planned.is_update
-    }
-
-    /// Writes down what must be known of runs before they become visible.
-    ///
-    /// # Errors
-    /// The list of runs without a stop time cannot be written; the runs must not
-    /// be published then.
-    pub(super) fn before_publish(&self, runs: &[(Run, Done)]) -> Result<()> {
-        for (run, done) in runs {
-            if done.awaits_stop_time || done.has_more {
-                self.journal.incomplete.remember(*run);
-            }
-        }
-        self.journal.incomplete.save()
-    }
-
-    /// Takes in what became of some runs, and writes it down: failure log, state,
-    /// and then what is still in progress.
-    ///
-    /// # Errors
-    /// A file cannot be written. What was published stays archived, and the next
-    /// execution finds it there.
-    pub(super) fn settle(&mut self, archived: &[(Run, Done)], failed: &[Run]) -> Result<()> {
-        let incomplete = &self.journal.incomplete;
-        for (run, done) in archived {
-            self.archived.insert(*run);
-            self.failures.remove(run);
-            self.in_progress.remove(run);
-            match self.kind {
-                StageKind::Import if done.gained_stop_time => incomplete.stop_time_added(*run),
-                StageKind::Import => {}
-                StageKind::Migrate => incomplete.migrated(*run),
-            }
-        }
-        self.failures.extend(failed);
-        self.write()?;
-        incomplete.save()?;
-        self.write_in_progress()
-    }
-
-    /// How many runs are in the failure log.
-    pub(super) fn failures(&self) -> usize {
-        self.failures.len()
-    }
-
-    /// How many runs the source has and the archive does not have, and how many
-    /// known runs below the highest archived one are not archived.
-    pub(super) fn open(&self) -> (usize, usize) {
-        let gaps = self.archived.last().map_or(0, |last| {
-            let below = self.known.range(..=*last);
-            below.filter(|run| !self.archived.contains(run)).count()
-        });
-        (self.source.difference(&self.archived).count(), gaps)
-    }
-
-    fn write_in_progress(&self) -> Result<()> {
-        if !self.is_begun {
-            return Ok(());
-        }
-        match self.kind {
-            StageKind::Import => self.journal.write_importing(&self.in_progress),
-            StageKind::Migrate => self.journal.unverified.write(&self.in_progress),
-        }
-    }
-
-    /// Writes the failure log and then the state, where they changed.
-    fn write(&mut self) -> Result<()> {
-        let store = self.journal.store(self.kind);
-        if self.written != self.failures {
-            store.write_failures(&self.failures)?;
-            self.written.clone_from(&self.failures);
-        }
-        if self.known.is_empty() {
-            // Nothing is known of any run: no reason to forget where the stage was.
-            return Ok(());
-        }
-        let before = self.state.clone();
-        self.state
-            .recompute(&self.known, &self.archived, &self.failures);
-        if self.state != before || !faults::exists(store.state_file()) {
-            store.write(&self.state)?;
-        }
-        Ok(())
-    }
+    notes.ignored.retain(|ignored| !ignored.runs.is_empty());
 }

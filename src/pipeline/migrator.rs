@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use md5::{Digest, Md5};
 
-use super::journal::Journal;
-use super::{Done, Job, Stage, Survey};
+use super::importer::read_another_run;
+use super::journal::{Journal, Store};
+use super::{Done, Fault, Job, Side, Stage, Survey, Trial};
 use crate::artdaqdb::{ArtdaqDb, Presence};
 use crate::blob;
+use crate::clock;
 use crate::config::IncompletePolicy;
 use crate::error::{Disposition, Error, Result};
 use crate::run::{Run, StageKind};
@@ -125,7 +126,9 @@ impl<'a> Migrator<'a> {
     }
 
     /// Stores a blob exactly once. `None` if UconDB had this very record already.
-    fn store(&self, job: &MigrateJob, blob: &Bytes) -> Result<Option<Version>> {
+    fn store(&self, job: &MigrateJob, blob: &Bytes) -> Result<Option<Version>, Fault> {
+        let reading = |error| Side::ReadUcondb.fault(error);
+        let writing = |error| Side::WriteUcondb.fault(error);
         let ucondb = self.ucondb_of(job.folder());
         let run = job.run();
         let (asks_first, replaces) = match job {
@@ -133,17 +136,20 @@ impl<'a> Migrator<'a> {
             MigrateJob::Update { .. } => (true, true),
         };
         let known = match asks_first {
-            true => ucondb.version(run)?,
+            true => ucondb.version(run).map_err(reading)?,
             false => None,
         };
         let existing = match known {
             Some(existing) => existing,
-            None => match ucondb.upload(run, blob.clone(), Override::No)? {
+            None => match ucondb
+                .upload(run, blob.clone(), Override::No)
+                .map_err(writing)?
+            {
                 Upload::Stored(version) => return Ok(Some(version)),
                 Upload::Exists(existing) => existing,
             },
         };
-        if blob::same_record(&ucondb.download(run)?, blob) {
+        if blob::same_record(&ucondb.download(run).map_err(reading)?, blob) {
             log::info!(
                 target: TARGET,
                 "Run {run} is in UconDB already, with the same content ({} bytes)",
@@ -152,7 +158,10 @@ impl<'a> Migrator<'a> {
             return Ok(None);
         }
         if !replaces {
-            return Err(self.another_record(job, existing, Version::of(blob)));
+            return Err(Fault {
+                error: self.another_record(job, existing, Version::of(blob)),
+                side: None,
+            });
         }
         log::info!(
             target: TARGET,
@@ -160,7 +169,10 @@ impl<'a> Migrator<'a> {
             existing.size,
             existing.adler32
         );
-        match ucondb.upload(run, blob.clone(), Override::Yes)? {
+        match ucondb
+            .upload(run, blob.clone(), Override::Yes)
+            .map_err(writing)?
+        {
             Upload::Stored(version) | Upload::Exists(version) => Ok(Some(version)),
         }
     }
@@ -232,8 +244,10 @@ impl Stage for Migrator<'_> {
             source.len(),
             self.artdaqdb.location()
         );
+        let whole = source.clone();
         log::info!(target: TARGET, "Querying UconDB for migrated runs...");
         let mut archived = list(self.ucondb)?;
+        let stored = archived.clone();
         let incomplete = self.journal.incomplete();
         let awaited = incomplete.awaited();
         if let Some(pending) = self.pending {
@@ -294,18 +308,21 @@ impl Stage for Migrator<'_> {
             known,
             jobs,
             updates: updates.collect(),
+            sightings: vec![(Store::Artdaqdb, whole), (Store::Ucondb, stored)],
             source,
             archived,
-            again: &incomplete.ready() | &unverified,
             ..Survey::default()
         })
     }
 
-    fn process(&self, job: &MigrateJob) -> Result<Done> {
+    fn process(&self, job: &MigrateJob) -> Result<Done, Fault> {
         let run = job.run();
         log::debug!(target: TARGET, "Run {run}: Reading back from artdaqDB");
-        let configuration = self.artdaqdb.read(run)?;
-        let blob = blob::pack(run, &configuration.files, Timestamp::now());
+        let configuration = self
+            .artdaqdb
+            .read(run)
+            .map_err(|error| Side::ReadArtdaqdb.fault(error))?;
+        let blob = blob::pack(run, &configuration.files, clock::now());
         log::debug!(
             target: TARGET,
             "Run {run}: Blob of {} files, {} bytes",
@@ -322,7 +339,8 @@ impl Stage for Migrator<'_> {
         }
         let blob = Bytes::from(blob);
         if self.store(job, &blob)?.is_some() {
-            self.verify(job, &blob)?;
+            self.verify(job, &blob)
+                .map_err(|error| Side::ReadUcondb.fault(error))?;
         }
         if self.options.validate {
             // What came back is what was checked, to the byte.
@@ -342,6 +360,30 @@ impl Stage for Migrator<'_> {
     fn publish(&self) -> Result<()> {
         // What UconDB answered for is durable and visible.
         Ok(())
+    }
+
+    fn trial(&self, side: Side, archived: &BTreeSet<Run>) -> Trial {
+        match side {
+            Side::ReadUcondb => match archived.last() {
+                Some(run) => match self.ucondb.download(*run) {
+                    Ok(_) => Trial::Works,
+                    Err(error) => Trial::Fails(error),
+                },
+                None => Trial::Inconclusive,
+            },
+            // A server that can be read from need not be able to store.
+            Side::WriteUcondb => match self.ucondb.is_ready() {
+                Ok(()) => Trial::Inconclusive,
+                Err(error) => Trial::Fails(error),
+            },
+            Side::ReadRecord | Side::ReadArtdaqdb | Side::WriteArtdaqdb => {
+                read_another_run(self.artdaqdb, archived)
+            }
+        }
+    }
+
+    fn evidence(&self, run: Run) -> Option<String> {
+        self.artdaqdb.fingerprint(run).ok()?
     }
 }
 

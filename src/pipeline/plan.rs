@@ -1,137 +1,312 @@
-//! Which runs an execution takes.
+//! Which runs an execution takes, and why it does not take the others.
+//! `docs/design.md` defines the words.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
-use super::{Job, Mode, Planned, Survey};
+use jiff::Timestamp;
+
+use super::journal::Failures;
+use super::{Class, Job, Mode, Planned, Survey};
 use crate::run::{Run, StageKind};
 use crate::run_set::RunSet;
-use crate::state::State;
+
+/// A run number so far above the highest archived run is no run that was taken: a
+/// date, a typing error.
+const LARGEST_STEP: u64 = 100_000;
+
+/// What is known besides the survey when a plan is made.
+#[derive(Debug)]
+pub(super) struct Outlook<'a> {
+    /// The failed runs.
+    pub(super) failures: &'a Failures,
+    /// Failed runs whose record or documents changed since.
+    pub(super) changed: BTreeSet<Run>,
+    /// Runs that an operator declared to be impossible to archive.
+    pub(super) ignored: RunSet,
+    /// Runs left by an earlier archiver.
+    pub(super) left: RunSet,
+    /// Runs that the archive was seen to have.
+    pub(super) known: RunSet,
+    /// Runs below this one are left alone.
+    pub(super) first_run: Option<Run>,
+    /// Runs an incremental execution takes at most; 0 for all.
+    pub(super) batch_size: usize,
+    /// The time of now.
+    pub(super) now: Timestamp,
+}
 
 /// The runs that an execution takes, and those that it does not.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// To be archived now, lowest first.
-    pub runs: Vec<Run>,
+    /// To be archived now, in this order: in an incremental execution those above
+    /// the highest archived run.
+    pub new: Vec<Run>,
+    /// To be archived now: below the highest archived run.
+    pub late: Vec<Run>,
     /// Archived runs that get now what they lack, lowest first.
     pub updates: Vec<Run>,
-    /// To be archived or updated, but beyond the limit of one execution.
-    pub beyond_limit: usize,
-    /// Below where an incremental execution starts, neither archived nor in the
-    /// failure log: run records that came late.
-    pub late: Vec<Run>,
+    /// Failed before, and tried again now by themselves.
+    pub retries: Vec<Run>,
+    /// New runs and late arrivals beyond the limit of one execution.
+    pub beyond_limit: RunSet,
+    /// Numbers too far above the highest archived run.
+    pub held_back: RunSet,
+    /// Late arrivals of which it cannot be told whether UconDB has them.
+    pub waiting: RunSet,
+    /// Removed from the archive after they were archived.
+    pub pruned: RunSet,
+    /// Left by an earlier archiver, and not taken.
+    pub left: RunSet,
+    /// Below the first run of the configuration.
+    pub below_first: RunSet,
+    /// Not archived, as an operator declared.
+    pub ignored: RunSet,
     /// In the failure log, but archived in the meantime.
     pub archived_since: Vec<Run>,
-    /// Asked for by number or by the failure log, but the source has no such run.
+    /// Of the failure log, but the source has no such run.
     pub unknown: Vec<Run>,
     /// Asked for by number, but archived already.
     pub archived_already: usize,
+    /// Numbers that were asked for and are no run of source or archive.
+    pub unmatched: Vec<String>,
 }
 
 impl Plan {
     /// Decides from what source and archive have and what is remembered.
-    pub(super) fn new<J>(
-        survey: &Survey<J>,
-        mode: Mode,
-        state: &State,
-        failures: &BTreeSet<Run>,
-        batch_size: usize,
-    ) -> Plan {
-        let open = survey.source.difference(&survey.archived).copied();
+    pub(super) fn new<J>(survey: &Survey<J>, mode: Mode, outlook: &Outlook) -> Plan {
         let mut plan = Plan {
             updates: survey.updates.keys().copied().collect(),
             ..Plan::default()
         };
-        let limit = match mode {
+        match mode {
             Mode::Full => {
-                plan.runs = open.collect();
-                batch_size.saturating_mul(10)
+                plan.new = plan.set_apart(survey, outlook, false);
             }
-            Mode::Incremental { fresh } => {
-                let start = state.incremental_start();
-                let (new, below): (Vec<Run>, Vec<Run>) = open.partition(|run| {
-                    Some(*run) > start || fresh.contains(run) || survey.again.contains(run)
-                });
-                plan.runs = new;
-                plan.late = below
-                    .into_iter()
-                    .filter(|run| !failures.contains(run))
-                    .collect();
-                batch_size
-            }
+            Mode::Incremental => plan.incremental(survey, outlook),
             Mode::Retry { only } => {
                 let asked = |run: &Run| only.is_none_or(|only| only.contains(*run));
-                plan.take(survey, failures.iter().copied().filter(asked));
+                plan.set_apart(survey, outlook, true);
+                let failed = outlook.failures.runs.iter().copied().filter(asked);
+                plan.take(survey, failed.collect());
+                plan.new.retain(|run| !outlook.ignored.contains(*run));
                 plan.updates.retain(asked);
-                0
             }
             Mode::Runs(runs) => {
-                let asked: BTreeSet<Run> = survey
-                    .known
-                    .iter()
-                    .copied()
-                    .filter(|run| runs.contains(*run))
-                    .collect();
-                plan.take(survey, asked.iter().copied());
+                plan.set_apart(survey, outlook, true);
+                let known = survey.known.iter().copied();
+                let asked: Vec<Run> = known.filter(|run| runs.contains(*run)).collect();
+                plan.take(survey, asked);
                 plan.updates.retain(|run| runs.contains(*run));
                 plan.archived_already = plan.archived_since.len() - plan.updates.len();
                 plan.archived_since.clear();
-                0
-            }
-        };
-        if limit > 0 {
-            for runs in [&mut plan.runs, &mut plan.updates] {
-                plan.beyond_limit += runs.len().saturating_sub(limit);
-                runs.truncate(limit);
+                plan.unmatched = runs
+                    .ranges()
+                    .filter(|range| survey.known.range(range.clone()).next().is_none())
+                    .map(|range| RunSet::all_of(range).to_string())
+                    .collect();
+                let taken: RunSet = plan.new.iter().copied().collect();
+                for set in [
+                    &mut plan.pruned,
+                    &mut plan.left,
+                    &mut plan.below_first,
+                    &mut plan.ignored,
+                ] {
+                    *set = set.difference(&taken);
+                }
             }
         }
         plan
     }
 
-    fn take<J>(&mut self, survey: &Survey<J>, asked: impl Iterator<Item = Run>) {
+    /// Sorts out the open runs that are not taken by themselves, and returns the
+    /// others, lowest first. `with_left` also sorts out what an earlier archiver left.
+    fn set_apart<J>(&mut self, survey: &Survey<J>, outlook: &Outlook, with_left: bool) -> Vec<Run> {
+        let mut open: Vec<Run> = survey
+            .source
+            .difference(&survey.archived)
+            .copied()
+            .collect();
+        let mut part = |belongs: &dyn Fn(Run) -> bool| -> RunSet {
+            let apart: RunSet = open.iter().copied().filter(|run| belongs(*run)).collect();
+            open.retain(|run| !apart.contains(*run));
+            apart
+        };
+        self.ignored = part(&|run| outlook.ignored.contains(run));
+        self.below_first = part(&|run| Some(run) < outlook.first_run);
+        self.pruned = part(&|run| match &survey.elsewhere {
+            Some(elsewhere) => elsewhere.contains(&run),
+            None => outlook.known.contains(run) && survey.asks_elsewhere,
+        });
+        if with_left {
+            self.left = part(&|run| outlook.left.contains(run));
+        }
+        open
+    }
+
+    /// New runs above the highest archived run, then late arrivals, then what
+    /// failed and is due.
+    fn incremental<J>(&mut self, survey: &Survey<J>, outlook: &Outlook) {
+        let mut open = self.set_apart(survey, outlook, true);
+        open.retain(|run| !outlook.failures.runs.contains(run));
+        let highest = survey.archived.last().copied();
+        let (mut new, mut late): (Vec<Run>, Vec<Run>) =
+            open.into_iter().partition(|run| Some(*run) > highest);
+        if survey.holds_back {
+            let mut below = highest;
+            let mut is_stray = false;
+            for run in &new {
+                let step = below.map_or(0, |below| run.0 - below.0);
+                is_stray |= step > LARGEST_STEP;
+                // In an empty archive each run is measured by the one before it.
+                if highest.is_none() {
+                    below = Some(*run);
+                }
+                if is_stray {
+                    self.held_back = self.held_back.union(&RunSet::all_of(*run..=*run));
+                }
+            }
+            new.retain(|run| !self.held_back.contains(*run));
+        }
+        if survey.asks_elsewhere && survey.elsewhere.is_none() {
+            self.waiting = late.drain(..).collect();
+        }
+        let limit = match outlook.batch_size {
+            0 => usize::MAX,
+            size => size,
+        };
+        let for_new = match late.is_empty() || limit == 1 {
+            true => limit,
+            // One place of it is kept for late arrivals.
+            false => limit - 1,
+        };
+        let beyond = new.split_off(new.len().min(for_new));
+        let for_late = limit.saturating_sub(new.len()).max(1);
+        let beyond_late = late.split_off(late.len().min(for_late));
+        self.beyond_limit = beyond.into_iter().chain(beyond_late).collect();
+        (self.new, self.late) = (new, late);
+
+        let mut updates = std::mem::take(&mut self.updates);
+        updates.truncate(limit);
+        self.updates = updates;
+
+        let open = |run: &&Run| survey.source.contains(run) && !survey.archived.contains(run);
+        let failed = outlook.failures.runs.iter().filter(open).copied();
+        self.retries = failed
+            .filter(|run| {
+                outlook.failures.is_due(*run, outlook.now) || outlook.changed.contains(run)
+            })
+            .filter(|run| !outlook.ignored.contains(*run))
+            .collect();
+    }
+
+    fn take<J>(&mut self, survey: &Survey<J>, asked: Vec<Run>) {
         for run in asked {
             if survey.archived.contains(&run) {
                 self.archived_since.push(run);
             } else if survey.source.contains(&run) {
-                self.runs.push(run);
+                self.new.push(run);
             } else {
                 self.unknown.push(run);
             }
         }
     }
 
-    /// Takes the planned jobs out of the survey, in the order in which they are
-    /// done: what adds to archived runs comes after the new runs.
-    pub(super) fn jobs<J: Job>(&self, survey: &mut Survey<J>) -> Vec<Planned<J>> {
-        let new = self.runs.iter().filter_map(|run| survey.jobs.remove(run));
-        let new = new.map(|job| Planned {
-            job,
-            is_update: false,
-        });
-        let mut jobs: Vec<Planned<J>> = new.collect();
-        let updates = self.updates.iter();
-        jobs.extend(
-            updates
-                .filter_map(|run| survey.updates.remove(run))
-                .map(|job| Planned {
+    /// The runs that are neither archived nor failed, and are not meant to be taken.
+    pub(super) fn apart(&self) -> RunSet {
+        [&self.ignored, &self.below_first, &self.pruned, &self.left]
+            .into_iter()
+            .fold(RunSet::default(), |all, set| all.union(set))
+    }
+
+    /// Every run that is archived if all goes well, lowest first.
+    pub(super) fn to_archive(&self) -> BTreeSet<Run> {
+        let runs = self.new.iter().chain(&self.late).chain(&self.retries);
+        runs.copied().collect()
+    }
+
+    /// Takes the planned jobs out of the survey, in the order in which they are done.
+    pub(super) fn jobs<J: Job>(
+        &self,
+        survey: &mut Survey<J>,
+        failures: &Failures,
+    ) -> Vec<Planned<J>> {
+        let mut jobs = Vec::new();
+        let mut add = |runs: &[Run], class: Class| {
+            for run in runs {
+                let job = match class {
+                    Class::Update => survey.updates.remove(run),
+                    Class::New | Class::Retry => survey.jobs.remove(run),
+                };
+                jobs.extend(job.map(|job| Planned {
+                    before: failures.details(*run).cloned(),
                     job,
-                    is_update: true,
-                }),
-        );
+                    class,
+                }));
+            }
+        };
+        add(&self.new, Class::New);
+        add(&self.late, Class::New);
+        add(&self.updates, Class::Update);
+        add(&self.retries, Class::Retry);
         jobs
     }
 
     /// Says what is to be done and what is not.
-    pub(super) fn announce(&self, kind: StageKind, mode: Mode, failure_log: &Path) {
+    pub(super) fn announce(&self, kind: StageKind, mode: Mode, failure_log: &std::path::Path) {
         let (title, verb, target) = (kind.title(), kind.verb(), kind.target());
-        if !self.late.is_empty() {
+        let say = |count: usize, runs: &str, sentence: &str| {
+            if count > 0 {
+                log::info!(target: target, "{title}: {count} run(s) {sentence}: {runs}");
+            }
+        };
+        let count = |runs: &RunSet| usize::try_from(runs.len()).unwrap_or(usize::MAX);
+        say(
+            self.late.len(),
+            &ranges(&self.late),
+            "came late, below the highest archived run, and are taken after the new ones",
+        );
+        say(
+            self.retries.len(),
+            &ranges(&self.retries),
+            "failed before and are tried again after the new ones",
+        );
+        say(
+            count(&self.pruned),
+            &self.pruned.to_string(),
+            "were removed from artdaqDB after they were archived, and are taken only with --runs",
+        );
+        say(
+            count(&self.ignored),
+            &self.ignored.to_string(),
+            "are ignored, as declared with --ignore",
+        );
+        if !self.left.is_empty() {
             log::warn!(
                 target: target,
-                "{title}: {} run(s) came late, below where incremental executions go on, and are \
-                 now in the failure log: {}. Take them with {}",
-                self.late.len(),
-                ranges(&self.late),
-                kind.retry_flag()
+                "{title}: {} run(s) were left by an earlier archiver, below where it had come, and \
+                 are not taken by themselves: {}. Take them with --runs",
+                self.left.len(),
+                self.left
+            );
+        }
+        if !self.held_back.is_empty() {
+            log::warn!(
+                target: target,
+                "{title}: {} run(s) are held back, more than 100,000 above the highest archived \
+                 run: {}. Take them with --runs {}, or declare that they are no runs: --ignore {} \
+                 --reason TEXT",
+                self.held_back.len(),
+                self.held_back,
+                argument(&self.held_back),
+                argument(&self.held_back)
+            );
+        }
+        if !self.waiting.is_empty() {
+            log::warn!(
+                target: target,
+                "{title}: {} late run(s) wait until UconDB can tell whether it has them: {}",
+                self.waiting.len(),
+                self.waiting
             );
         }
         if !self.archived_since.is_empty() {
@@ -147,10 +322,11 @@ impl Plan {
             log::warn!(
                 target: target,
                 "{title}: {} run(s) can't be taken, because their source no longer has them: {}. \
-                 Those in {} stay there; remove them by hand if they are gone for good",
+                 Those in {} stay there; if they are gone for good: --ignore {} --reason TEXT",
                 self.unknown.len(),
                 ranges(&self.unknown),
-                failure_log.display()
+                failure_log.display(),
+                argument(&self.unknown.iter().copied().collect())
             );
         }
         if self.archived_already > 0 {
@@ -174,116 +350,41 @@ impl Plan {
                 ranges(&self.updates)
             );
         }
-        let runs: RunSet = self.runs.iter().chain(migrated_anew).copied().collect();
-        let planned = self.runs.len() + migrated_anew.len();
-        if planned + self.beyond_limit == 0 {
+        let runs = self.new.iter().chain(&self.late).chain(migrated_anew);
+        let runs: Vec<Run> = runs.chain(&self.retries).copied().collect();
+        let beyond = count(&self.beyond_limit);
+        if runs.len() + beyond == 0 {
             match mode {
                 Mode::Retry { .. } => {
-                    log::info!(target: target, "{title}: No failed runs to retry.")
+                    log::info!(target: target, "{title}: No failed runs to retry.");
                 }
                 _ => log::info!(target: target, "{title}: No new runs to {verb}."),
             }
             return;
         }
-        log::info!(
-            target: target,
-            "{title}: Found {} runs to {verb}.",
-            planned + self.beyond_limit
-        );
-        if self.beyond_limit > 0 {
+        log::info!(target: target, "{title}: Found {} runs to {verb}.", runs.len() + beyond);
+        if beyond > 0 {
             log::info!(
                 target: target,
-                "{title}: Limited to {planned} runs by app.batch_size. {} runs remain for the next \
+                "{title}: Limited to {} runs by app.batch_size. {beyond} runs remain for the next \
                  execution.",
-                self.beyond_limit
+                runs.len()
             );
         }
-        log::info!(target: target, "{title}: Runs {runs}");
+        log::info!(target: target, "{title}: Runs {}", ranges(&runs));
     }
+}
+
+/// Runs as `--runs` takes them: without blanks.
+#[must_use]
+pub fn argument(runs: &RunSet) -> String {
+    runs.to_string().replace(' ', "")
 }
 
 fn ranges(runs: &[Run]) -> String {
-    runs.iter().copied().collect::<RunSet>().to_string()
+    let runs: BTreeSet<Run> = runs.iter().copied().collect();
+    runs.into_iter().collect::<RunSet>().to_string()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn runs(numbers: &[u64]) -> BTreeSet<Run> {
-        numbers.iter().copied().map(Run).collect()
-    }
-
-    fn list(numbers: &[u64]) -> Vec<Run> {
-        numbers.iter().copied().map(Run).collect()
-    }
-
-    fn survey(source: &[u64], archived: &[u64]) -> Survey<()> {
-        let (source, archived) = (runs(source), runs(archived));
-        Survey {
-            known: &source | &archived,
-            source,
-            archived,
-            ..Survey::default()
-        }
-    }
-
-    fn state(contiguous: u64, attempted: u64) -> State {
-        State {
-            last_contiguous_run: Some(Run(contiguous)),
-            last_attempted_run: Some(Run(attempted)),
-            ..State::default()
-        }
-    }
-
-    #[test]
-    fn incremental_takes_runs_above_where_the_last_one_came_to() {
-        let survey = survey(&[3, 4, 5, 6, 7, 8, 9], &[3]);
-        let incremental = |fresh: &[u64]| {
-            let mode = Mode::Incremental {
-                fresh: &runs(fresh),
-            };
-            Plan::new(&survey, mode, &state(3, 6), &runs(&[5]), 2)
-        };
-        let plan = incremental(&[]);
-        assert_eq!(plan.runs, list(&[7, 8]));
-        assert_eq!(plan.beyond_limit, 1);
-        assert_eq!(plan.late, list(&[4, 6]));
-        let plan = incremental(&[4]);
-        assert_eq!(plan.runs, list(&[4, 7]));
-        assert_eq!(plan.late, list(&[6]));
-    }
-
-    #[test]
-    fn full_takes_all_up_to_ten_batches_and_zero_is_no_limit() {
-        let source: Vec<u64> = (1..=25).collect();
-        let survey = survey(&source, &[1]);
-        let full = |batch| Plan::new(&survey, Mode::Full, &state(9, 9), &runs(&[]), batch);
-        assert_eq!((full(2).runs.len(), full(2).beyond_limit), (20, 4));
-        assert_eq!((full(0).runs.len(), full(0).beyond_limit), (24, 0));
-        assert!(full(2).late.is_empty());
-    }
-
-    #[test]
-    fn retry_takes_the_failure_log_less_what_is_archived_or_gone() {
-        let survey = survey(&[3, 4, 5, 6], &[3, 4]);
-        let mode = Mode::Retry { only: None };
-        let plan = Plan::new(&survey, mode, &state(3, 6), &runs(&[4, 5, 99]), 1);
-        assert_eq!(plan.runs, list(&[5]));
-        assert_eq!(plan.archived_since, list(&[4]));
-        assert_eq!(plan.unknown, list(&[99]));
-        let only = RunSet::parse("6-98").unwrap();
-        let mode = Mode::Retry { only: Some(&only) };
-        let plan = Plan::new(&survey, mode, &state(3, 6), &runs(&[4, 5, 99]), 1);
-        assert_eq!(plan, Plan::default());
-    }
-
-    #[test]
-    fn selected_runs_are_taken_whatever_the_state_says() {
-        let survey = survey(&[3, 4, 5, 6], &[3]);
-        let wanted = RunSet::parse("3-5").unwrap();
-        let plan = Plan::new(&survey, Mode::Runs(&wanted), &state(6, 6), &runs(&[]), 1);
-        assert_eq!(plan.runs, list(&[4, 5]));
-        assert_eq!(plan.archived_already, 1);
-    }
-}
+mod tests;

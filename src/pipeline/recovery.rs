@@ -8,33 +8,30 @@ use crate::run::Run;
 use crate::run_set::RunSet;
 use crate::state::State;
 
-use super::{Journal, Stage, Survey};
+use super::journal::Store;
+use super::{Journal, Stage};
 
-/// Rebuilds the state of `stage`. The files that are there are kept beside the
-/// new ones, under a name with the time.
-///
-/// `last_attempted_run` becomes the highest archived run; every run below it
-/// that the source has and the archive has not goes into the failure log. A dry
-/// run says what that would be and writes nothing.
+/// Rebuilds the state of `stage`, and starts its part of the journal anew: what its
+/// stores have now is what is known of them. The state file that is there is kept
+/// beside the new one, under a name with the time. Failed and ignored runs stay
+/// what they are; every other run that is not archived is a late arrival then, and
+/// taken by the next incremental execution. A dry run says what the state would be
+/// and writes nothing.
 ///
 /// # Errors
-/// The source or the archive can't be asked; the files can't be written. The old
+/// The source or the archive cannot be asked; the files cannot be written. The old
 /// files are then as they were, or kept under their new names.
 pub fn recover(stage: &impl Stage, journal: &Journal, dry_run: bool) -> Result<()> {
     let kind = stage.kind();
     let store = journal.store(kind);
     let survey = stage.survey()?;
-    let failures = missing(&survey);
+    // A log that cannot be read is why one recovers.
+    let mut failures = store.failures().unwrap_or_default();
+    failures.retain(|run| !survey.archived.contains(run));
+    let ignored = journal.ignored();
+    let is_done = |run: Run| survey.archived.contains(&run) || ignored.contains(run);
     let mut state = State::default();
-    // Runs above the last archived one were never attempted, as far as the archive tells.
-    let last = survey.archived.last().copied();
-    let known: BTreeSet<Run> = survey
-        .known
-        .iter()
-        .copied()
-        .filter(|run| Some(*run) <= last)
-        .collect();
-    state.recompute(&known, &survey.archived, &failures);
+    state.advance(&survey.known, is_done, |run| failures.contains(&run));
 
     if dry_run {
         log::info!(
@@ -51,12 +48,16 @@ pub fn recover(stage: &impl Stage, journal: &Journal, dry_run: bool) -> Result<(
                 log::info!("Kept {} as {}", path.display(), kept.display());
             }
         }
-        // Until the state is the new one, the old one's failures are not forgotten: it may
-        // have come further. A log that can't be read is why one recovers.
-        let old = store.failures().unwrap_or_default();
-        store.write_failures(&(&failures | &old))?;
-        store.write(&state)?;
+        let stores: Vec<(Store, &BTreeSet<Run>)> = survey
+            .sightings
+            .iter()
+            .map(|(store, runs)| (*store, runs))
+            .collect();
+        // Before the state: a state file without a journal is that of an earlier
+        // archiver.
+        journal.start_anew(kind, &stores)?;
         store.write_failures(&failures)?;
+        store.write(&state)?;
         log::info!(
             "✓ {}: state rebuilt in {}",
             kind.title(),
@@ -74,28 +75,26 @@ pub fn recover(stage: &impl Stage, journal: &Journal, dry_run: bool) -> Result<(
         number(state.last_contiguous_run),
         number(state.last_attempted_run)
     );
-    if failures.is_empty() {
-        log::info!("  Failure log: empty. Go on with --incremental");
-    } else {
-        let runs: RunSet = failures.iter().copied().collect();
+    let open = survey.source.difference(&survey.archived).copied();
+    let open: RunSet = open
+        .filter(|run| !failures.contains(run) && !ignored.contains(*run))
+        .collect();
+    if !open.is_empty() {
         log::info!(
-            "  Failure log: {} run(s) missing from the archive: {runs}. Take them with {}",
-            failures.len(),
-            kind.retry_flag()
+            "  Missing from the archive: {} run(s): {open}. --incremental takes them",
+            open.len()
         );
     }
+    match failures.is_empty() {
+        true => log::info!("  Failure log: empty. Go on with --incremental"),
+        false => {
+            let runs: RunSet = failures.iter().copied().collect();
+            log::info!(
+                "  Failure log: {} run(s): {runs}. Take them with {}",
+                failures.len(),
+                kind.retry_flag()
+            );
+        }
+    }
     Ok(())
-}
-
-/// The runs below the highest archived one that are not archived.
-fn missing<J>(survey: &Survey<J>) -> BTreeSet<Run> {
-    let Some(last) = survey.archived.last() else {
-        return BTreeSet::new();
-    };
-    survey
-        .source
-        .range(..=*last)
-        .filter(|run| !survey.archived.contains(run))
-        .copied()
-        .collect()
 }

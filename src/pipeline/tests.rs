@@ -11,6 +11,7 @@ use crate::state::{State, StateStore};
 
 mod books;
 mod selected;
+mod stores;
 mod workers;
 
 /// What the stage was asked to do.
@@ -18,26 +19,33 @@ mod workers;
 enum Action {
     Process(Run),
     Publish,
+    Trial,
 }
 
 use Action::{Process, Publish};
 
 /// What becomes of a run at its Nth attempt, counted from 1.
-type Processes = Box<dyn Fn(Run, usize) -> Result<Done> + Send + Sync>;
+type Processes = Box<dyn Fn(Run, usize) -> Result<Done, Fault> + Send + Sync>;
 /// What becomes of publishing for the Nth time, counted from 1.
 type Publishes = Box<dyn Fn(usize) -> Result<()> + Send + Sync>;
+
+/// What a trial of a store shows.
+type Trials = Box<dyn Fn() -> Trial + Send + Sync>;
 
 /// A stage, where it keeps its books, and how it works.
 struct Fake {
     survey: Survey<Run>,
     processes: Processes,
     publishes: Publishes,
+    trials: Trials,
     actions: Mutex<Vec<Action>>,
     /// The attempts that observers were told of.
     started: Mutex<Vec<(Run, u32)>>,
     settings: Settings,
     shutdown: Shutdown,
     directory: tempfile::TempDir,
+    /// What identifies the sources of runs.
+    evidence: BTreeMap<Run, String>,
 }
 
 impl Job for Run {
@@ -61,6 +69,7 @@ impl Fake {
             },
             processes: Box::new(|_, _| Ok(Done::default())),
             publishes: Box::new(|_| Ok(())),
+            trials: Box::new(|| Trial::Inconclusive),
             actions: Mutex::default(),
             started: Mutex::default(),
             settings: Settings {
@@ -68,20 +77,38 @@ impl Fake {
                 attempts: 2,
                 retry_delay: Duration::ZERO,
                 batch_size: 0,
+                first_run: None,
                 fuzz: Fuzz::default(),
                 dry_run: false,
             },
             shutdown: Shutdown::default(),
             directory,
+            evidence: BTreeMap::new(),
         }
+    }
+
+    /// Has runs fail in a way that can be the store's fault.
+    fn process_in_store(
+        mut self,
+        processes: impl Fn(Run, usize) -> Result<()> + Send + Sync + 'static,
+    ) -> Fake {
+        self.processes = Box::new(move |run, attempt| {
+            let failed = |error| Side::WriteUcondb.fault(error);
+            processes(run, attempt)
+                .map(|()| Done::default())
+                .map_err(failed)
+        });
+        self
     }
 
     fn process(
         mut self,
         processes: impl Fn(Run, usize) -> Result<()> + Send + Sync + 'static,
     ) -> Fake {
-        self.processes =
-            Box::new(move |run, attempt| processes(run, attempt).map(|()| Done::default()));
+        self.processes = Box::new(move |run, attempt| match processes(run, attempt) {
+            Ok(()) => Ok(Done::default()),
+            Err(error) => Err(Fault { error, side: None }),
+        });
         self
     }
 
@@ -109,6 +136,7 @@ impl Fake {
             import: self.store(),
             migrate: StateStore::new(work_dir.join("m.json"), work_dir.join("m.log")),
             work_dir,
+            addresses: journal::Addresses::default(),
         };
         let incomplete = IncompleteRuns::load(&list, Duration::from_secs(3600)).unwrap();
         Journal::open(places, incomplete).unwrap()
@@ -177,7 +205,7 @@ impl Stage for Fake {
         Ok(survey)
     }
 
-    fn process(&self, job: &Run) -> Result<Done> {
+    fn process(&self, job: &Run) -> Result<Done, Fault> {
         let attempt = self.note(Process(*job));
         (self.processes)(*job, attempt)
     }
@@ -185,6 +213,15 @@ impl Stage for Fake {
     fn publish(&self) -> Result<()> {
         let time = self.note(Publish);
         (self.publishes)(time)
+    }
+
+    fn trial(&self, _: Side, _: &BTreeSet<Run>) -> Trial {
+        self.note(Action::Trial);
+        (self.trials)()
+    }
+
+    fn evidence(&self, run: Run) -> Option<String> {
+        Some(self.evidence.get(&run).cloned().unwrap_or_default())
     }
 }
 

@@ -156,7 +156,7 @@ fn facts(config: &Config, summary: &Summary) -> Vec<StageFacts> {
 fn ran(report: &StageReport) -> Ran {
     Ran {
         stopped: report.obstacle().is_some(),
-        done: report.has_begun().then(|| Done {
+        done: report.has_begun().then_some(Done {
             processed: report.archived.len(),
             failed: report.failed.len(),
             seconds: report.duration.as_secs_f64(),

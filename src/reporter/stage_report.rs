@@ -4,8 +4,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::error::Error;
 use crate::run::{Run, StageKind};
+use crate::run_set::RunSet;
 
 /// What a stage did.
 #[derive(Debug)]
@@ -31,8 +34,38 @@ pub struct StageReport {
     pub left: usize,
     /// Runs that wait beyond the limit of this execution.
     pub beyond_limit: usize,
-    /// Late arrivals that went into the failure log.
+    /// Runs below the highest archived one that were taken.
     pub late: usize,
+    /// Numbers too far above the highest archived run to be taken unasked.
+    pub held_back: RunSet,
+    /// Late arrivals of which it cannot be told whether UconDB has them.
+    pub waiting: RunSet,
+    /// Runs that were removed from the archive after they were archived.
+    pub pruned: RunSet,
+    /// Runs that are not archived, as an operator declared.
+    pub ignored: RunSet,
+    /// Runs below the first run of the configuration.
+    pub below_first: RunSet,
+    /// Runs left by an earlier archiver, which are taken only when asked for.
+    pub left_by_earlier: RunSet,
+    /// Of the numbers and ranges that were asked for, those that match no run.
+    pub unmatched: Vec<String>,
+    /// Runs that were asked for by number and are not archived at the end.
+    pub unarchived: RunSet,
+    /// Whether the stage was asked to take the runs of its failure log.
+    pub is_retry: bool,
+    /// Runs that are open at the end, and that an incremental execution takes.
+    pub open: RunSet,
+    /// Runs of the failure log that are open at the end, and have a source.
+    pub failed_open: RunSet,
+    /// Runs of the failure log whose source is gone.
+    pub gone: RunSet,
+    /// When the first of the failed runs is tried again by itself.
+    pub next_try: Option<Timestamp>,
+    /// Failed runs that were due, and for which there was no time.
+    pub untried: usize,
+    /// Runs that failed because the archiver died of them.
+    pub set_aside: usize,
     /// Runs that the source has and the archive does not have, at the end.
     pub backlog: usize,
     /// Runs below the highest archived one that are not archived, at the end.
@@ -54,6 +87,8 @@ pub struct FailedRun {
     pub run: Run,
     /// The error's text.
     pub reason: String,
+    /// Whether the run did not fail before, or for another reason.
+    pub is_news: bool,
 }
 
 /// How a stage ended.
@@ -84,6 +119,21 @@ impl StageReport {
             left: 0,
             beyond_limit: 0,
             late: 0,
+            held_back: RunSet::default(),
+            waiting: RunSet::default(),
+            pruned: RunSet::default(),
+            ignored: RunSet::default(),
+            below_first: RunSet::default(),
+            left_by_earlier: RunSet::default(),
+            unmatched: Vec::new(),
+            unarchived: RunSet::default(),
+            is_retry: false,
+            open: RunSet::default(),
+            failed_open: RunSet::default(),
+            gone: RunSet::default(),
+            next_try: None,
+            untried: 0,
+            set_aside: 0,
             backlog: 0,
             gaps: 0,
             failures: 0,
@@ -105,8 +155,11 @@ impl StageReport {
     /// Whether the stage did everything that it set out to do.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        self.failed.is_empty()
-            && self.not_updated.is_empty()
+        let is_told = |failed: &FailedRun| failed.is_news || self.is_retry;
+        !self.failed.iter().any(is_told)
+            && !self.not_updated.iter().any(is_told)
+            && self.held_back.is_empty()
+            && self.unarchived.is_empty()
             && matches!(self.ending, Ending::Finished)
     }
 

@@ -4,6 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::stage_report::{Ending, FailedRun, StageReport};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::error::Error;
 use crate::logging::RULE;
 use crate::run::{Run, StageKind};
 use crate::run_set::RunSet;
@@ -17,6 +21,9 @@ pub const LISTED_FAILURES: usize = 10;
 pub struct Summary {
     stages: Vec<StageReport>,
     aborted: Option<String>,
+    /// Runs of artdaqDB that are not known to be in UconDB, where the migrate stage
+    /// was not run.
+    unmigrated: RunSet,
     verification: Option<verify::Report>,
 }
 
@@ -63,6 +70,26 @@ impl Summary {
             .collect()
     }
 
+    /// Notes which runs of artdaqDB are not known to be in UconDB.
+    pub fn note_unmigrated(&mut self, runs: RunSet) {
+        self.unmigrated = runs;
+    }
+
+    /// The numbers and ranges asked for that match no run of any stage that was
+    /// run.
+    #[must_use]
+    pub fn unmatched(&self) -> Vec<&str> {
+        let Some((first, others)) = self.stages.split_first() else {
+            return Vec::new();
+        };
+        let is_nowhere = |item: &&String| {
+            let mut others = others.iter();
+            others.all(|report| !report.has_begun() || report.unmatched.contains(item))
+        };
+        let items = first.unmatched.iter().filter(is_nowhere);
+        items.map(String::as_str).collect()
+    }
+
     /// Adds what a verification found.
     pub fn add_verification(&mut self, report: verify::Report) {
         self.verification = Some(report);
@@ -104,6 +131,11 @@ impl Summary {
         for report in &self.stages {
             log_stage(report);
         }
+        for item in self.unmatched() {
+            log::error!(
+                "  --runs {item}: there is no such run, neither as a record nor in a database"
+            );
+        }
         let unfinished = self.stages.iter().flat_map(|it| &it.without_stop_time);
         let unfinished: BTreeSet<&Run> = unfinished.collect();
         if !unfinished.is_empty() {
@@ -123,44 +155,107 @@ impl Summary {
         log::info!("{RULE}");
     }
 
-    /// What the operator does next.
+    /// What the operator does next, computed from what is so at the end. `command`
+    /// is the command line without flags.
     #[must_use]
     pub fn next(&self, command: &str) -> Vec<String> {
         let mut steps = Vec::new();
         for report in &self.stages {
-            let title = report.kind.title();
-            let is_stopped = match report.ending {
-                Ending::NotBegun(_) => {
-                    steps.push(format!(
-                        "put right what the {title} needs, then run the same command again"
-                    ));
-                    continue;
-                }
-                Ending::Stopped(_) => true,
-                Ending::Finished => false,
-            };
-            if is_stopped {
-                steps.push(format!(
-                    "put right what stopped the {title}, then run the same command again"
-                ));
-            }
-            if report.failures > 0 {
-                steps.push(format!(
-                    "{command} {} (takes the {} run(s) of its failure log)",
-                    report.kind.retry_flag(),
-                    report.failures
-                ));
-            }
-            if !is_stopped && (report.beyond_limit > 0 || report.left > 0) {
-                steps.push(format!(
-                    "run the same command again ({} run(s) still to {})",
-                    report.beyond_limit + report.left,
-                    report.kind.verb()
-                ));
-            }
+            next_of_stage(report, command, &mut steps);
+        }
+        if !self.unmigrated.is_empty() && self.stage(StageKind::Migrate).is_none() {
+            steps.push(format!(
+                "{command} --migrate-only ({} run(s) are in artdaqDB and not known to be in UconDB)",
+                self.unmigrated.len()
+            ));
         }
         steps
     }
+}
+
+/// Adds what the operator does next about one stage.
+fn next_of_stage(report: &StageReport, command: &str, steps: &mut Vec<String>) {
+    let title = report.kind.title();
+    let verb = report.kind.verb();
+    match &report.ending {
+        // It says itself what to do.
+        Ending::NotBegun(Error::Vanished { .. }) => {
+            steps.push(format!(
+                "mount or restore what the {title} found empty, then run the same command again"
+            ));
+            return;
+        }
+        Ending::NotBegun(_) => {
+            steps.push(format!(
+                "put right what the {title} needs, then run the same command again"
+            ));
+            return;
+        }
+        Ending::Stopped(_) => steps.push(format!(
+            "put right what stopped the {title}, then run the same command again"
+        )),
+        Ending::Finished => {}
+    }
+    if !report.planned.is_empty() {
+        steps.push(format!(
+            "run the same command without --dry-run ({} run(s) to {verb})",
+            report.planned.len()
+        ));
+    }
+    if !report.failed_open.is_empty() {
+        let by_itself = match report.next_try {
+            Some(time) => format!(
+                "; --incremental tries again by itself what may pass, from {} on",
+                local(time)
+            ),
+            None => String::new(),
+        };
+        steps.push(format!(
+            "{command} {} (takes the {} run(s) of its failure log{by_itself})",
+            report.kind.retry_flag(),
+            report.failed_open.len()
+        ));
+    }
+    if !report.gone.is_empty() {
+        steps.push(format!(
+            "{command} --ignore {} --reason TEXT (if the source of these failed runs is gone for \
+             good)",
+            argument(&report.gone)
+        ));
+    }
+    if !report.held_back.is_empty() {
+        let runs = argument(&report.held_back);
+        steps.push(format!(
+            "{command} --runs {runs} (if these numbers are runs), or {command} --ignore {runs} \
+             --reason TEXT (if they are not)"
+        ));
+    }
+    if !report.left_by_earlier.is_empty() {
+        steps.push(format!(
+            "{command} --runs {} (takes the {} run(s) that an earlier archiver left)",
+            argument(&report.left_by_earlier),
+            report.left_by_earlier.len()
+        ));
+    }
+    let is_stopped = matches!(report.ending, Ending::Stopped(_));
+    if !report.open.is_empty() && !is_stopped && report.planned.is_empty() {
+        steps.push(format!(
+            "{command} --incremental ({} run(s) still to {verb})",
+            report.open.len()
+        ));
+    }
+}
+
+/// Runs as `--runs` takes them: without blanks.
+fn argument(runs: &RunSet) -> String {
+    runs.to_string().replace(' ', "")
+}
+
+/// A time in the time of this machine: `2025-10-24 15:00`.
+fn local(time: Timestamp) -> String {
+    time.to_zoned_datetime(TimeZone::system())
+        .strftime("%Y-%m-%d %H:%M")
+        .to_string()
 }
 
 fn log_stage(report: &StageReport) {
@@ -190,12 +285,22 @@ fn log_stage(report: &StageReport) {
             ranges(report.updated.iter())
         );
     }
-    if !report.failed.is_empty() {
+    let (news, again): (Vec<&FailedRun>, Vec<&FailedRun>) =
+        report.failed.iter().partition(|failed| failed.is_news);
+    if !news.is_empty() {
         log::error!(
             "  {title}: {} run(s) failed and are in the failure log:",
-            report.failed.len()
+            news.len()
         );
-        list_failed(&report.failed);
+        list_failed(&news);
+    }
+    if !again.is_empty() {
+        log::warn!(
+            "  {title}: {} run(s) failed again, for the same reason as before, and stay in the \
+             failure log: {}",
+            again.len(),
+            ranges(again.iter().map(|failed| &failed.run))
+        );
     }
     if !report.not_updated.is_empty() {
         log::error!(
@@ -203,7 +308,42 @@ fn log_stage(report: &StageReport) {
              tries again:",
             report.not_updated.len()
         );
-        list_failed(&report.not_updated);
+        list_failed(&report.not_updated.iter().collect::<Vec<_>>());
+    }
+    if !report.held_back.is_empty() {
+        log::error!(
+            "  {title}: {} run(s) are held back, more than 100,000 above the highest archived run: \
+             {}",
+            report.held_back.len(),
+            report.held_back
+        );
+    }
+    if !report.unarchived.is_empty() && matches!(report.ending, Ending::Finished) {
+        log::error!(
+            "  {title}: {} of the selected runs are not {done}: {}",
+            report.unarchived.len(),
+            report.unarchived
+        );
+    }
+    let lists = [
+        (&report.left_by_earlier, "were left by an earlier archiver"),
+        (
+            &report.waiting,
+            "came late, and wait until UconDB can be asked",
+        ),
+        (&report.ignored, "are ignored, as declared with --ignore"),
+        (&report.below_first, "are below source_files.first_run"),
+    ];
+    for (runs, what) in lists {
+        if !runs.is_empty() {
+            log::info!("  {title}: {} run(s) {what}: {runs}", runs.len());
+        }
+    }
+    if report.untried > 0 {
+        log::info!(
+            "  {title}: {} failed run(s) were due, and are tried by the next execution",
+            report.untried
+        );
     }
     if let Ending::Stopped(error) = &report.ending {
         log::error!(
@@ -219,8 +359,8 @@ fn log_stage(report: &StageReport) {
 }
 
 /// Logs the first of some failed runs with their reasons, and the numbers of all others.
-fn list_failed(failed: &[FailedRun]) {
-    for FailedRun { run, reason } in failed.iter().take(LISTED_FAILURES) {
+fn list_failed(failed: &[&FailedRun]) {
+    for FailedRun { run, reason, .. } in failed.iter().take(LISTED_FAILURES) {
         log::error!("    {run}: {}", reason.lines().next().unwrap_or_default());
     }
     let others = failed.get(LISTED_FAILURES..).unwrap_or_default();

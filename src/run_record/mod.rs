@@ -7,12 +7,14 @@
 pub mod convert;
 mod read;
 mod scan;
+mod snapshot;
 
 use std::fmt;
 use std::str::FromStr;
 
 pub use read::{DEFAULT_CONFIGURATION, MAX_FILE_BYTES, Options, RunRecord};
 pub use scan::scan;
+pub use snapshot::Snapshot;
 
 /// An .fcl file that the archiver makes itself: from the .txt file of the same
 /// name, or, for the two histories, from `metadata.txt`. The names are those

@@ -88,12 +88,17 @@ impl DirectoryUconDb {
         self.directory.join(format!("{run}{SUFFIX}"))
     }
 
-    /// A failure of the file system, which is never the run's fault.
+    /// A failure of the file system. It is the store's fault where the system says
+    /// so; whether it is else, is found out by trying.
     fn failed(&self, action: &'static str, path: &Path, source: io::Error) -> Error {
+        let error = Error::io(action, path, source);
         Error::UconDb {
             location: self.location.clone(),
-            problem: Error::io(action, path, source).to_string(),
-            disposition: Disposition::StopStage,
+            problem: error.to_string(),
+            disposition: match error.disposition() {
+                Disposition::StopStage => Disposition::StopStage,
+                Disposition::FailRun | Disposition::RetryRun => Disposition::RetryRun,
+            },
         }
     }
 

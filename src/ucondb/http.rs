@@ -319,6 +319,30 @@ impl UconDb for HttpUconDb {
         Ok(format!("UconDB {version} with {runs} runs; {credentials}"))
     }
 
+    fn is_ready(&self) -> Result<()> {
+        let subject = "asking whether it can store";
+        let answer = self
+            .get(subject, self.address.probe(), SHORT)
+            .map_err(Error::from)?;
+        let text = String::from_utf8_lossy(&answer.body);
+        let text = text.trim();
+        // Only this is known to be a no: a front end may not know the request.
+        if answer.status == 200 && !text.starts_with("Error") {
+            return Ok(());
+        }
+        if answer.status == 404 {
+            return Ok(());
+        }
+        let failure = match answer.status {
+            200 => self.unreachable(format!(
+                "{subject}: UconDB cannot reach its database: {}; tell its administrators",
+                text.lines().next().unwrap_or_default()
+            )),
+            _ => self.refused(subject, &answer),
+        };
+        Err(Error::from(failure))
+    }
+
     fn runs(&self) -> Result<BTreeSet<Run>> {
         let runs = self.list_runs()?;
         if let Some(&run) = runs.last() {

@@ -70,6 +70,15 @@ pub trait UconDb: Send + Sync {
     /// What would keep uploads from succeeding.
     fn check(&self) -> Result<String>;
 
+    /// Asks the server whether it can store, without storing anything. A success
+    /// does not prove that it can.
+    ///
+    /// # Errors
+    /// It cannot.
+    fn is_ready(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Every run that has a version. Null keys, and keys that are not run
     /// numbers as [`Run`] prints them (`007`, `abc`), are skipped.
     ///

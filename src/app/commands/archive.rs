@@ -1,11 +1,10 @@
 //! The commands that archive runs: both stages, one of them, or what failed.
 
-use std::collections::BTreeSet;
-
+use crate::app::parts;
 use crate::app::session::{Session, extent};
 use crate::error::Result;
 use crate::pipeline::{
-    self, Context, Event, LogLines, Mode, Observers, ProgressBar, ServiceStatus,
+    self, Context, Event, LogLines, Mode, Observers, ProgressBar, ServiceStatus, Store,
 };
 use crate::reporter::stage_report::StageReport;
 use crate::reporter::summary::Summary;
@@ -15,7 +14,7 @@ use crate::run_set::RunSet;
 /// Imports, then migrates.
 pub(in crate::app) fn pipeline(session: &Session) -> Result<Summary> {
     let mut summary = Summary::default();
-    summary.add(import(session, extent(session.command, &BTreeSet::new())));
+    summary.add(import(session, extent(session.command)));
     if session.shutdown.requested() {
         return Ok(summary);
     }
@@ -24,23 +23,23 @@ pub(in crate::app) fn pipeline(session: &Session) -> Result<Summary> {
         let runs: RunSet = imported.iter().copied().collect();
         log::info!("The migrate stage would go on with what the import brings: {runs}");
     }
-    summary.add(migrate(session, extent(session.command, &imported)));
+    summary.add(migrate(session, extent(session.command)));
     Ok(summary)
 }
 
 /// Imports alone.
 pub(in crate::app) fn import_only(session: &Session) -> Result<Summary> {
-    one_stage(import(session, extent(session.command, &BTreeSet::new())))
+    import_alone(session, extent(session.command))
 }
 
 /// Migrates alone.
 pub(in crate::app) fn migrate_only(session: &Session) -> Result<Summary> {
-    one_stage(migrate(session, extent(session.command, &BTreeSet::new())))
+    one_stage(migrate(session, extent(session.command)))
 }
 
 /// Imports the runs of the import failure log.
 pub(in crate::app) fn retry_failed_import(session: &Session) -> Result<Summary> {
-    one_stage(import(session, failed(session)))
+    import_alone(session, failed(session))
 }
 
 /// Migrates the runs of the migrate failure log.
@@ -54,6 +53,18 @@ fn failed<'a>(session: &'a Session) -> Mode<'a> {
     }
 }
 
+fn import_alone(session: &Session, mode: Mode) -> Result<Summary> {
+    let mut summary = one_stage(import(session, mode))?;
+    // What the migrate stage would find, as far as it is known without asking UconDB.
+    let known = session.journal.known(Store::Artdaqdb);
+    let migrated = session.journal.known(Store::Ucondb);
+    let unmigrated = known.difference(&migrated);
+    let waiting = parts::kept_apart(session.config, session.journal.incomplete());
+    let unmigrated = unmigrated.difference(&waiting.into_iter().collect());
+    summary.note_unmigrated(unmigrated.difference(&session.journal.ignored()));
+    Ok(summary)
+}
+
 fn one_stage(report: StageReport) -> Result<Summary> {
     let mut summary = Summary::default();
     summary.add(report);
@@ -61,7 +72,8 @@ fn one_stage(report: StageReport) -> Result<Summary> {
 }
 
 fn import(session: &Session, mode: Mode) -> StageReport {
-    with_context(session, |context| match session.importer() {
+    let list_ucondb = || session.list_ucondb();
+    with_context(session, |context| match session.importer(&list_ucondb) {
         Ok(importer) => pipeline::run(&importer, mode, context),
         Err(error) => {
             let destination = session.artdaqdb.location();

@@ -7,8 +7,9 @@ use crate::reporter::summary::Summary;
 
 /// Rebuilds state and failure log of the import stage.
 pub(in crate::app) fn import_state(session: &Session) -> Result<Summary> {
+    let list_ucondb = || session.list_ucondb();
     recovery::recover(
-        &session.importer()?,
+        &session.importer(&list_ucondb)?,
         &session.journal,
         session.command.dry_run,
     )?;

@@ -88,7 +88,7 @@ fn a_failure_log_that_cannot_be_written_stops_the_stage_before_the_state_moves()
     let directory = fake.directory.path().to_path_buf();
     fake = fake.process(move |run, _| match run {
         Run(1) => {
-            std::fs::remove_dir(directory.join("books")).unwrap();
+            std::fs::remove_dir_all(directory.join("books")).unwrap();
             Err(permanent())
         }
         _ => Ok(()),
@@ -148,19 +148,98 @@ fn runs_archived_meanwhile_leave_the_failure_log() {
 }
 
 #[test]
-fn late_runs_go_into_the_failure_log() {
-    let fake = Fake::new(&[1, 2, 3, 4], &[1]);
+fn late_runs_are_taken_after_the_new_ones_and_the_state_does_not_fall() {
+    let fake = Fake::new(&[1, 2, 3, 4], &[1, 3]);
     let state = State {
         last_attempted_run: Some(Run(3)),
         ..State::default()
     };
+    // An execution of this archiver, which noted that nothing is left.
+    fake.run(Mode::Runs(&RunSet::parse("1").unwrap()));
     fake.store().write(&state).unwrap();
-    let fresh = runs(&[]);
-    let report = fake.run(Mode::Incremental { fresh: &fresh });
-    assert_eq!((report.late, report.failures), (2, 2));
-    assert_eq!(fake.store().failures().unwrap(), runs(&[2, 3]));
-    assert_eq!(report.archived, runs(&[4]));
-    assert_eq!(fake.state(), (Some(1), Some(4)));
+    let report = fake.run(Mode::Incremental);
+    assert_eq!(fake.actions(), [Process(Run(4)), Process(Run(2)), Publish]);
+    assert_eq!((report.late, report.failures), (1, 0));
+    assert_eq!(fake.state(), (Some(4), Some(4)));
+}
+
+#[test]
+fn what_an_earlier_archiver_left_is_listed_and_taken_only_when_asked_for() {
+    let fake = Fake::new(&[1, 2, 3, 4, 5], &[1, 3]);
+    let state = State {
+        last_contiguous_run: Some(Run(1)),
+        last_attempted_run: Some(Run(4)),
+        ..State::default()
+    };
+    fake.store().write(&state).unwrap();
+    fake.store().write_failures(&runs(&[4])).unwrap();
+    let report = fake.run(Mode::Incremental);
+    assert_eq!(report.archived, runs(&[4, 5]), "a line of the log is due");
+    assert_eq!(report.left_by_earlier, RunSet::parse("2").unwrap());
+    assert!(report.is_success());
+    assert_eq!(fake.log("were left by an earlier archiver").len(), 1);
+    // Not a second time, and not when the state is lost.
+    let mut fake = fake;
+    fake.survey.archived = runs(&[1, 3, 4, 5]);
+    let report = fake.run(Mode::Incremental);
+    assert_eq!(report.left_by_earlier, RunSet::parse("2").unwrap());
+    assert!(report.archived.is_empty());
+    let report = fake.run(Mode::Full);
+    assert_eq!(report.archived, runs(&[2]));
+    assert_eq!(fake.journal().left(StageKind::Import), RunSet::default());
+}
+
+#[test]
+fn failed_runs_are_tried_again_by_themselves_when_they_changed() {
+    let mut fake = Fake::new(&[1, 2], &[]).process(|run, _| match run {
+        Run(1) => Err(permanent()),
+        _ => Ok(()),
+    });
+    assert!(!fake.run(Mode::Incremental).is_success());
+    fake.survey.archived = runs(&[2]);
+    let report = fake.run(Mode::Incremental);
+    assert!(report.is_success() && report.failed.is_empty());
+    assert_eq!(fake.attempts(1), 1);
+
+    fake.evidence.insert(Run(1), "changed".into());
+    let report = fake.run(Mode::Incremental);
+    assert_eq!(fake.attempts(1), 2);
+    // For the same reason as before: it is told, but no news.
+    assert_eq!(report.failed.len(), 1);
+    assert!(report.is_success(), "{report:?}");
+    assert!(!fake.run(Mode::Retry { only: None }).is_success());
+}
+
+#[test]
+fn a_failure_log_that_is_edited_meanwhile_keeps_the_edits() {
+    let mut fake = Fake::new(&[1, 2, 3], &[]);
+    fake.store().write_failures(&runs(&[8, 9])).unwrap();
+    let log = fake.store().failure_log().to_path_buf();
+    fake = fake.process(move |run, _| match run {
+        Run(2) => {
+            std::fs::write(&log, "# gone for good\n9\n3\n").unwrap();
+            Err(permanent())
+        }
+        _ => Ok(()),
+    });
+    fake.run(Mode::Full);
+    let text = std::fs::read_to_string(fake.store().failure_log()).unwrap();
+    assert_eq!(text, "# gone for good\n2\n3\n9\n");
+}
+
+#[test]
+fn ignored_runs_are_neither_failures_nor_gaps() {
+    let fake = Fake::new(&[1, 2, 3, 4], &[1, 4]);
+    let journal = fake.journal();
+    let set = |text| RunSet::parse(text).unwrap();
+    journal.ignore(set("2-3"), "never finished", "me").unwrap();
+    assert_eq!(journal.unignore(&set("3,7")).unwrap(), set("7"));
+    let fake = fake.process(|_, _| Err(permanent()));
+    let report = fake.run(Mode::Full);
+    assert_eq!(report.failed.len(), 1, "{report:?}");
+    assert_eq!(report.ignored, set("2"));
+    assert_eq!((report.gaps, report.backlog), (1, 1));
+    assert_eq!(fake.state(), (Some(2), Some(4)));
 }
 
 #[test]

@@ -19,8 +19,8 @@ fn a_dry_run_plans_and_does_nothing() {
     fake.settings.batch_size = 2;
     fake.store().write_failures(&runs(&[1, 9])).unwrap();
     let report = fake.run(Mode::Full);
-    assert_eq!(report.planned, (2..=21).map(Run).collect());
-    assert_eq!((report.beyond_limit, report.failures), (4, 2));
+    assert_eq!(report.planned, (2..=25).map(Run).collect());
+    assert_eq!((report.beyond_limit, report.failures), (0, 2));
     assert!(report.archived.is_empty() && fake.actions().is_empty());
     assert!(!fake.store().state_file().exists());
     assert_eq!(fake.store().failures().unwrap(), runs(&[1, 9]));
@@ -30,8 +30,7 @@ fn a_dry_run_plans_and_does_nothing() {
 fn runs_beyond_the_limit_wait_and_are_told() {
     let mut fake = Fake::new(&[1, 2, 3, 4, 5], &[]);
     fake.settings.batch_size = 2;
-    let fresh = runs(&[]);
-    let report = fake.run(Mode::Incremental { fresh: &fresh });
+    let report = fake.run(Mode::Incremental);
     assert_eq!(report.archived, runs(&[1, 2]));
     assert_eq!(
         (report.beyond_limit, report.backlog, report.left),
@@ -51,8 +50,7 @@ fn runs_beyond_the_limit_wait_and_are_told() {
 fn a_batch_that_is_just_full_is_not_limited() {
     let mut fake = Fake::new(&[1, 2], &[]);
     fake.settings.batch_size = 2;
-    let fresh = runs(&[]);
-    let report = fake.run(Mode::Incremental { fresh: &fresh });
+    let report = fake.run(Mode::Incremental);
     assert_eq!((report.archived.len(), report.beyond_limit), (2, 0));
     assert_eq!(
         said(&fake),
@@ -61,38 +59,40 @@ fn a_batch_that_is_just_full_is_not_limited() {
 }
 
 #[test]
-fn late_runs_are_told_with_the_flag_that_takes_them() {
+fn late_runs_are_told() {
     let fake = Fake::new(&[1, 2, 3, 7], &[7]);
-    let state = State {
-        last_contiguous_run: Some(Run(7)),
-        ..State::default()
-    };
-    fake.store().write(&state).unwrap();
-    let fresh = runs(&[]);
-    fake.run(Mode::Incremental { fresh: &fresh });
+    fake.run(Mode::Incremental);
     assert_eq!(
         said(&fake),
         [
-            "WARN 3 run(s) came late, below where incremental executions go on, and are now in \
-             the failure log: 1-3. Take them with --retry-failed-import",
-            "INFO No new runs to import.",
+            "INFO 3 run(s) came late, below the highest archived run, and are taken after the new \
+             ones: 1-3",
+            "INFO Found 3 runs to import.",
+            "INFO Runs 1-3",
         ]
     );
 }
 
 #[test]
-fn runs_to_be_taken_again_are_not_late() {
-    let mut fake = Fake::new(&[1, 2, 7], &[7]);
-    fake.survey.again = runs(&[2]);
-    let state = State {
-        last_contiguous_run: Some(Run(7)),
-        ..State::default()
-    };
-    fake.store().write(&state).unwrap();
-    let fresh = runs(&[]);
-    let report = fake.run(Mode::Incremental { fresh: &fresh });
+fn a_number_that_is_no_run_is_held_back_and_told_with_what_decides_it() {
+    let mut fake = Fake::new(&[1, 2, 20_251_024], &[1]);
+    fake.survey.holds_back = true;
+    let report = fake.run(Mode::Incremental);
     assert_eq!(report.archived, runs(&[2]));
-    assert_eq!(fake.store().failures().unwrap(), runs(&[1]));
+    assert!(!report.is_success());
+    let told = fake.log("held back");
+    assert!(
+        told[0].starts_with("WARN ") && told[0].contains("--ignore 20251024"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn numbers_that_match_no_run_are_named() {
+    let fake = Fake::new(&[1, 2], &[1]);
+    let report = fake.run(Mode::Runs(&RunSet::parse("1-2,99").unwrap()));
+    assert_eq!(report.unmatched, ["99"]);
+    assert!(report.unarchived.is_empty());
 }
 
 #[test]
@@ -133,10 +133,10 @@ fn selected_runs_that_are_archived_are_counted() {
 
 #[test]
 fn each_mode_has_its_name_in_the_log() {
-    let (fresh, some) = (runs(&[]), RunSet::parse("1").unwrap());
+    let some = RunSet::parse("1").unwrap();
     for (mode, name) in [
         (Mode::Full, "full"),
-        (Mode::Incremental { fresh: &fresh }, "incremental"),
+        (Mode::Incremental, "incremental"),
         (Mode::Retry { only: None }, "retry of failed runs"),
         (Mode::Runs(&some), "selected runs"),
     ] {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::reporter::stage_report::{Ending, StageReport};
 use crate::reporter::summary::{LISTED_FAILURES, Summary, ranges};
+use crate::run_set::RunSet;
 
 /// How much of a reason is told, in characters; the log has all of it.
 const LONGEST_REASON: usize = 400;
@@ -58,7 +59,8 @@ impl Notice {
         let mut headlines = Vec::new();
         let mut stages = Vec::new();
         for stage in summary.stages() {
-            let failed = stage.failed.len();
+            let failed = stage.failed.iter().filter(|failed| failed.is_news).count();
+            let held_back = !stage.held_back.is_empty();
             let stopped = stage.obstacle().is_some() && !interrupted;
             let verb = stage.kind.verb();
             if failed > 0 {
@@ -67,7 +69,10 @@ impl Notice {
             if stopped {
                 headlines.push(format!("{verb} stopped"));
             }
-            if failed > 0 || stopped {
+            if held_back {
+                headlines.push(format!("{} held back ({verb})", count_of(&stage.held_back)));
+            }
+            if failed > 0 || stopped || held_back {
                 stages.push(StageNotice::of(stage));
             }
         }
@@ -153,7 +158,8 @@ impl StageNotice {
             }
             Ending::Finished | Ending::Stopped(_) => {
                 // Several workers fail in no order.
-                let mut failed: Vec<_> = report.failed.iter().collect();
+                let news = report.failed.iter().filter(|failed| failed.is_news);
+                let mut failed: Vec<_> = news.collect();
                 failed.sort_by_key(|failed| failed.run);
                 for failed in failed.iter().take(LISTED_FAILURES) {
                     reasons.push(format!("{}: {}", failed.run, brief(&failed.reason)));
@@ -168,10 +174,16 @@ impl StageNotice {
                 }
                 let mut counts = format!(
                     "{} failed, {} {}",
-                    count(report.failed.len()),
+                    count(failed.len()),
                     report.archived.len(),
                     report.kind.done()
                 );
+                if !report.held_back.is_empty() {
+                    reasons.push(format!(
+                        "held back, more than 100,000 above the highest archived run: {}",
+                        report.held_back
+                    ));
+                }
                 if let Ending::Stopped(error) = &report.ending {
                     counts += &format!(
                         ", stopped with {} left, which are neither failed nor attempted",
@@ -197,6 +209,10 @@ fn count(runs: usize) -> String {
         1 => "1 run".to_owned(),
         _ => format!("{runs} runs"),
     }
+}
+
+fn count_of(runs: &RunSet) -> String {
+    count(usize::try_from(runs.len()).unwrap_or(usize::MAX))
 }
 
 /// The first line of a reason, without what would break a message's layout.
@@ -246,10 +262,12 @@ mod tests {
         let failed = runs.rev().map(|run| FailedRun {
             run: Run(run),
             reason: format!("bad\x1b {run}\nsecond line"),
+            is_news: true,
         });
         StageReport {
             failed: failed.collect(),
             failures: 14,
+            failed_open: (1..=14).map(Run).collect(),
             ..StageReport::new(kind, "db")
         }
     }

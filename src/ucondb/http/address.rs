@@ -103,6 +103,13 @@ impl Address {
         url
     }
 
+    /// What the server says of itself and the database behind it.
+    pub(super) fn probe(&self) -> Url {
+        let mut url = self.at("probe", &[]);
+        url.set_query(None);
+        url
+    }
+
     /// The listing of every version.
     pub(super) fn versions(&self) -> Url {
         self.at(

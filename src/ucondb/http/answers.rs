@@ -190,6 +190,9 @@ impl HttpUconDb {
                 "{subject}: this UconDB takes no uploads (HTTP 405{said}): ucon_db.server_url \
                  must name the instance for writing"
             )),
+            507 => self.unreachable(format!(
+                "{subject}: UconDB has no space left (HTTP 507{said}): tell its administrators"
+            )),
             407 => self.unreachable(format!(
                 "{subject}: the proxy wants credentials (HTTP 407): check HTTPS_PROXY, HTTP_PROXY \
                  and NO_PROXY"

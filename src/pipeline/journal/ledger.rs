@@ -1,0 +1,273 @@
+//! What is known of all runs while a stage works, and the writer of what becomes
+//! of them.
+
+use std::collections::BTreeSet;
+
+use super::failures::{FailureDetails, Failures, write_details};
+use super::{Journal, Memory, Store, details_file};
+use crate::error::Result;
+use crate::faults;
+use crate::pipeline::{Done, Job, Planned, Survey};
+use crate::run::{Run, StageKind};
+use crate::run_set::RunSet;
+use crate::state::State;
+
+/// One thread has the ledger, so that many results share one write.
+#[derive(Debug)]
+pub(in crate::pipeline) struct Ledger<'a> {
+    journal: &'a Journal,
+    kind: StageKind,
+    /// The archive whose runs the stage adds to.
+    archive: Store,
+    known: BTreeSet<Run>,
+    source: BTreeSet<Run>,
+    archived: BTreeSet<Run>,
+    /// Runs that are neither archived nor failed, and are not meant to be taken.
+    set_apart: RunSet,
+    state: State,
+    failures: Failures,
+    /// What the failure log and the details held when they were last read or written.
+    written: Failures,
+    /// Runs that may be archived without being noted as such.
+    in_progress: BTreeSet<Run>,
+    /// Whether the list of runs in progress was written by this execution.
+    is_begun: bool,
+    /// Whether runs of this execution were noted as unproven.
+    has_unproven: bool,
+}
+
+impl Journal {
+    /// Opens the ledger of a stage that is about to work, and writes down what the
+    /// survey brought to light. `set_apart` are the runs that are neither archived
+    /// nor failed, and that the stage does not take.
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    pub(in crate::pipeline) fn open_ledger<J>(
+        &self,
+        kind: StageKind,
+        survey: Survey<J>,
+        memory: Memory,
+        left: &RunSet,
+        set_apart: RunSet,
+    ) -> Result<Ledger<'_>> {
+        let in_progress = match kind {
+            StageKind::Import => self.importing(),
+            StageKind::Migrate => self.unverified()?,
+        };
+        // Before the state: a state file without a journal is that of an earlier
+        // archiver.
+        self.change(|notes| {
+            for (store, runs) in &survey.sightings {
+                notes.saw(*store, self.places.addresses.of(*store), runs);
+            }
+            let stage = notes.stage_mut(kind);
+            stage.left = left.clone();
+            stage.is_begun = true;
+        })?;
+        let mut ledger = Ledger {
+            journal: self,
+            kind,
+            archive: match kind {
+                StageKind::Import => Store::Artdaqdb,
+                StageKind::Migrate => Store::Ucondb,
+            },
+            known: survey.known,
+            source: survey.source,
+            archived: survey.archived,
+            set_apart,
+            state: memory.state.unwrap_or_default(),
+            written: memory.failures.clone(),
+            failures: memory.failures,
+            in_progress,
+            is_begun: false,
+            has_unproven: false,
+        };
+        for run in survey.unnoted {
+            self.incomplete.remember(run);
+        }
+        self.incomplete.save()?;
+        let archived: Vec<Run> = ledger
+            .failures
+            .runs
+            .intersection(&ledger.archived)
+            .copied()
+            .collect();
+        for run in archived {
+            ledger.failures.remove(run);
+        }
+        ledger.write()?;
+        Ok(ledger)
+    }
+}
+
+impl Ledger<'_> {
+    /// Writes down that these jobs are in progress, before the first of them is.
+    ///
+    /// # Errors
+    /// The list cannot be written.
+    pub(in crate::pipeline) fn begin<J: Job>(&mut self, jobs: &[Planned<J>]) -> Result<()> {
+        if self.kind == StageKind::Import {
+            // What a killed execution left was noted when the ledger was opened.
+            self.in_progress.clear();
+        }
+        // What adds to an imported run can simply be done twice.
+        let is_tracked =
+            |planned: &&Planned<J>| self.kind == StageKind::Migrate || !planned.is_update();
+        let runs: Vec<Run> = jobs
+            .iter()
+            .filter(is_tracked)
+            .map(|planned| planned.job.run())
+            .collect();
+        self.in_progress.extend(runs);
+        self.is_begun = true;
+        self.write_in_progress(&RunSet::default())
+    }
+
+    /// Writes down what must be known of runs before they become visible.
+    ///
+    /// # Errors
+    /// The list of runs without a stop time cannot be written; the runs must not
+    /// be published then.
+    pub(in crate::pipeline) fn before_publish(&self, runs: &[(Run, Done)]) -> Result<()> {
+        for (run, done) in runs {
+            if done.awaits_stop_time || done.has_more {
+                self.journal.incomplete.remember(*run);
+            }
+        }
+        self.journal.incomplete.save()
+    }
+
+    /// Takes in what became of some runs, and writes it down: failure log, state,
+    /// and then what is still in progress. Failures without details are only
+    /// noted in the log.
+    ///
+    /// # Errors
+    /// A file cannot be written. What was published stays archived, and the next
+    /// execution finds it there.
+    pub(in crate::pipeline) fn settle(
+        &mut self,
+        archived: &[(Run, Done)],
+        failed: Vec<(Run, FailureDetails)>,
+    ) -> Result<()> {
+        let incomplete = &self.journal.incomplete;
+        for (run, done) in archived {
+            self.archived.insert(*run);
+            self.failures.remove(*run);
+            self.in_progress.remove(run);
+            match self.kind {
+                StageKind::Import if done.gained_stop_time => incomplete.stop_time_added(*run),
+                StageKind::Import => {}
+                StageKind::Migrate => incomplete.migrated(*run),
+            }
+        }
+        for (run, details) in failed {
+            self.failures.insert(run, details);
+        }
+        self.write()?;
+        incomplete.save()?;
+        self.write_in_progress(&archived.iter().map(|(run, _)| *run).collect())
+    }
+
+    /// Notes runs whose failure could have been the store's, which could not be
+    /// tried.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub(in crate::pipeline) fn note_unproven(&mut self, runs: RunSet) -> Result<()> {
+        self.has_unproven = true;
+        self.journal
+            .change(|notes| notes.stage_mut(self.kind).unproven = runs)
+    }
+
+    /// Forgets what was unproven in the last execution, at the end of this one.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub(in crate::pipeline) fn end(&self) -> Result<()> {
+        match self.has_unproven {
+            true => Ok(()),
+            false => self
+                .journal
+                .change(|notes| notes.stage_mut(self.kind).unproven = RunSet::default()),
+        }
+    }
+
+    /// The failed runs at this moment.
+    pub(in crate::pipeline) fn failures(&self) -> &Failures {
+        &self.failures
+    }
+
+    /// The runs that are archived at this moment.
+    pub(in crate::pipeline) fn archived(&self) -> &BTreeSet<Run> {
+        &self.archived
+    }
+
+    /// The runs that the source has and the archive does not have, without those
+    /// that are set apart.
+    pub(in crate::pipeline) fn backlog(&self) -> BTreeSet<Run> {
+        let open = self.source.difference(&self.archived);
+        open.filter(|run| !self.set_apart.contains(**run))
+            .copied()
+            .collect()
+    }
+
+    /// How many known runs below the highest archived one are not archived.
+    pub(in crate::pipeline) fn gaps(&self) -> usize {
+        self.archived.last().map_or(0, |last| {
+            let below = self.known.range(..=*last);
+            below
+                .filter(|run| !self.archived.contains(run) && !self.set_apart.contains(**run))
+                .count()
+        })
+    }
+
+    fn write_in_progress(&self, archived: &RunSet) -> Result<()> {
+        let importing: RunSet = self.in_progress.iter().copied().collect();
+        let address = self.journal.places.addresses.of(self.archive);
+        self.journal.change(|notes| {
+            notes.saw(
+                self.archive,
+                address,
+                &archived.iter().collect::<Vec<Run>>(),
+            );
+            if self.is_begun && self.kind == StageKind::Import {
+                notes.importing = importing;
+            }
+        })?;
+        if self.is_begun && self.kind == StageKind::Migrate {
+            self.journal.unverified.write(&self.in_progress)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the failure log and then the state, where they changed.
+    fn write(&mut self) -> Result<()> {
+        let store = self.journal.store(self.kind);
+        let merged = store.merge_failures(&self.written.runs, &self.failures.runs)?;
+        self.failures.keep_only(merged);
+        if self.written.all_details() != self.failures.all_details() {
+            write_details(
+                &details_file(store.failure_log()),
+                self.failures.all_details(),
+            )?;
+        }
+        self.written.clone_from(&self.failures);
+        if self.known.is_empty() {
+            // Nothing is known of any run: no reason to forget where the stage was.
+            return Ok(());
+        }
+        let before = self.state.clone();
+        let (archived, failures) = (&self.archived, &self.failures.runs);
+        let ignored = self.journal.ignored();
+        self.state.advance(
+            &self.known,
+            |run| archived.contains(&run) || ignored.contains(run),
+            |run| failures.contains(&run) || self.set_apart.contains(run),
+        );
+        if self.state != before || !faults::exists(store.state_file()) {
+            store.write(&self.state)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! How a run record looks from outside: the names, sizes and times of its files.
+//! What changed since is found without reading a file.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use md5::{Digest, Md5};
+
+use crate::error::{Error, Result};
+use crate::faults::fs;
+
+/// How deep directories below a record are looked into. Records have one level.
+const DEPTH: u32 = 4;
+
+/// A record's files, each with what changes when the file does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot(BTreeMap<OsString, Stamp>);
+
+/// What changes when a file does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    size: u64,
+    /// Seconds and nanoseconds since 1970.
+    modified: (i64, i64),
+    /// The same of the last change of contents, mode, owner or name.
+    changed: (i64, i64),
+}
+
+impl Snapshot {
+    /// Looks at a record.
+    ///
+    /// # Errors
+    /// A directory or a file cannot be looked at.
+    pub fn take(record: &Path) -> Result<Snapshot> {
+        let mut snapshot = Snapshot::default();
+        snapshot.add(record, &OsString::new(), DEPTH)?;
+        Ok(snapshot)
+    }
+
+    fn add(&mut self, directory: &Path, prefix: &OsString, depth: u32) -> Result<()> {
+        let failed = |source| Error::io("look at", directory, source);
+        for entry in fs::read_dir(directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let mut name = prefix.clone();
+            name.push(entry.file_name());
+            // Not through links: what they lead to is looked at when it is read.
+            let found = match fs::symlink_metadata(entry.path()) {
+                Ok(found) => found,
+                // Renamed between the two: the next look finds the new name.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(source) => return Err(Error::io("look at", entry.path(), source)),
+            };
+            if found.is_dir() && depth > 0 {
+                name.push("/");
+                self.add(&entry.path(), &name, depth - 1)?;
+                continue;
+            }
+            let stamp = Stamp {
+                size: found.size(),
+                modified: (found.mtime(), found.mtime_nsec()),
+                changed: (found.ctime(), found.ctime_nsec()),
+            };
+            self.0.insert(name, stamp);
+        }
+        Ok(())
+    }
+
+    /// Whether the record has no file.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Identifies the snapshot: the MD5 of all that it holds, in hexadecimal.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut digest = Md5::new();
+        for (name, stamp) in &self.0 {
+            digest.update((name.len() as u64).to_le_bytes());
+            digest.update(name.as_bytes());
+            let Stamp {
+                size,
+                modified,
+                changed,
+            } = stamp;
+            digest.update(size.to_le_bytes());
+            for number in [modified.0, modified.1, changed.0, changed.1] {
+                digest.update(number.to_le_bytes());
+            }
+        }
+        let digest = digest.finalize();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_change_of_a_file_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let record = directory.path();
+        let look = || Snapshot::take(record).unwrap();
+        assert!(look().is_empty());
+        fs::create_dir(record.join("sub")).unwrap();
+        let mut seen = vec![look().digest()];
+        let mut changes: Vec<Box<dyn Fn()>> = Vec::new();
+        let file = record.join("a.fcl");
+        let below = record.join("sub/b.fcl");
+        let (one, two) = (file.clone(), file.clone());
+        changes.push(Box::new(move || fs::write(&one, "a: 1").unwrap()));
+        changes.push(Box::new(move || fs::write(&two, "a: 12").unwrap()));
+        changes.push(Box::new(move || fs::write(&below, "b: 1").unwrap()));
+        changes.push(Box::new(move || fs::remove_file(&file).unwrap()));
+        for change in changes {
+            change();
+            let digest = look().digest();
+            assert_eq!(digest, look().digest());
+            assert!(!seen.contains(&digest));
+            seen.push(digest);
+        }
+        assert!(Snapshot::take(&record.join("gone")).is_err());
+    }
+}
