@@ -400,8 +400,33 @@ const CASES: &[(&str, &str, Ours)] = &[
         "",
         "t @protect_ignore: { a: [1] }\nu: { b @protect_ignore: 1 b: 2 }\n",
         Same(
-            "\nt @protect_ignore: {\n\na @protect_ignore: [1] \n\n}\nu: {\n\nb @protect_ignore: 1 \n\n}",
+            "\nt @protect_ignore: {\n\na: [1] \n\n}\nu: {\n\nb @protect_ignore: 1 \n\n}",
         ),
+    ),
+    // A protection is of its own entry: `c.b: 2` is allowed after `c: @local::a`.
+    (
+        "",
+        "a @protect_ignore: { b: 1 }\nc: @local::a\nc.b: 2\n",
+        Same("\na @protect_ignore: {\n\nb: 1 \n\n}\nc: @local::a \n\nc.b: 2 \n"),
+    ),
+    (
+        "",
+        "t @protect_error: { s: [{ a: 1 b @protect_error: { c: 2 } }] a: 3 a: 4 }\n",
+        Same(
+            "\nt @protect_error: {\n\ns: [{\n\na: 1 \n\nb @protect_error: {\n\nc: 2 \n\n}\n}] \n\n\
+             a: 4 \n\n}",
+        ),
+    ),
+    // What is replaced protects nothing any more.
+    (
+        "",
+        "t @protect_error: { a: { b @protect_ignore: 1 } a: 2 }\n",
+        Same("\nt @protect_error: {\n\na: 2 \n\n}"),
+    ),
+    (
+        "",
+        "t @protect_error: { a: [{ b @protect_ignore: 1 }] }\n",
+        Refused(1, 51, "without weaker protections"),
     ),
     (
         "",

@@ -102,7 +102,11 @@ fn entries(
     ];
     let assignment = ("[a-zA-Z_][a-zA-Z0-9_]{0,5}", values, protection).prop_map(
         |(name, mut value, protection)| {
-            protect(&mut value, protection);
+            // A weaker protection inside a stronger one is an error.
+            value.protection = match protection {
+                Protection::Error if has_ignore(&value) => Protection::Ignore,
+                protection => protection,
+            };
             Entry::Assignment {
                 name: Cow::Owned(name),
                 value,
@@ -133,19 +137,16 @@ fn entries(
     })
 }
 
-/// Protects a value as reading its text does: all in it, too.
-fn protect(value: &mut Value, protection: Protection) {
-    value.protection = value.protection.max(protection);
-    let protection = value.protection;
-    match &mut value.content {
-        Content::Atom(..) => {}
-        Content::Sequence(values) => values.iter_mut().for_each(|v| protect(v, protection)),
-        Content::Table(entries) => entries.iter_mut().for_each(|entry| {
-            if let Entry::Assignment { value, .. } = entry {
-                protect(value, protection);
-            }
-        }),
-    }
+/// Whether a value, or what is in it, has the weaker one of the protections.
+fn has_ignore(value: &Value) -> bool {
+    value.protection == Protection::Ignore
+        || match &value.content {
+            Content::Atom(..) => false,
+            Content::Sequence(values) => values.iter().any(has_ignore),
+            Content::Table(entries) => entries.iter().any(
+                |entry| matches!(entry, Entry::Assignment { value, .. } if has_ignore(value)),
+            ),
+        }
 }
 
 fn any_document() -> impl Strategy<Value = Document<'static>> {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::error::SyntaxError;
 use super::lexer::{Cursor, NO_SEMICOLON, Result};
-use super::table::{Table, protect};
+use super::table::{Table, has_weaker_inside};
 use super::tree::{AtomKind, Content, Document, Entry, INCLUDE_KEY, Protection, SPLICE_KEY, Value};
 
 /// How deep tables and sequences may lie in each other. Every real file stays
@@ -150,17 +150,15 @@ impl<'a> Parser<'a> {
         let mut value = self.value().map_err(|error| {
             error.incomplete(|| format!("`{name}` of line {line} has no value"))
         })?;
-        if protection != Protection::None {
-            protect(&mut value, protection).map_err(|()| {
-                let message = "a value without weaker protections inside";
-                SyntaxError::found(
-                    self.cursor.text,
-                    self.cursor.at.saturating_sub(1),
-                    message,
-                    "one with @protect_ignore in an @protect_error",
-                )
-            })?;
+        if protection == Protection::Error && has_weaker_inside(&value) {
+            return Err(SyntaxError::found(
+                self.cursor.text,
+                self.cursor.at.saturating_sub(1),
+                "a value without weaker protections inside",
+                "one with @protect_ignore in an @protect_error",
+            ));
         }
+        value.protection = protection;
         Ok(Entry::Assignment { name, value })
     }
 

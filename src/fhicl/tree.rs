@@ -61,6 +61,16 @@ pub enum Entry<'a> {
     },
 }
 
+impl<'a> Entry<'a> {
+    /// The value of an assignment.
+    pub(super) fn value(&self) -> Option<&Value<'a>> {
+        match self {
+            Entry::Assignment { value, .. } => Some(value),
+            Entry::Include { .. } | Entry::Splice { .. } => None,
+        }
+    }
+}
+
 /// A value, with where it stands and how it is protected.
 #[derive(Debug, Clone)]
 pub struct Value<'a> {
@@ -68,7 +78,7 @@ pub struct Value<'a> {
     pub content: Content<'a>,
     /// The line on which it begins, counted from 1.
     pub line: u32,
-    /// Its protection, its own or that of the table or sequence around it.
+    /// Its own protection. That of a table or sequence is not of what is in it.
     pub protection: Protection,
 }
 
