@@ -219,7 +219,7 @@ const CASES: &[(&str, &str, Ours)] = &[
     (
         "malformed_missing_value",
         "a:\n",
-        Refused(2, 1, "`a` of line 1 has no value"),
+        Refused(1, 3, "`a` of line 1 has no value"),
     ),
     (
         "malformed_nocolon",
@@ -399,9 +399,7 @@ const CASES: &[(&str, &str, Ours)] = &[
     (
         "",
         "t @protect_ignore: { a: [1] }\nu: { b @protect_ignore: 1 b: 2 }\n",
-        Same(
-            "\nt @protect_ignore: {\n\na: [1] \n\n}\nu: {\n\nb @protect_ignore: 1 \n\n}",
-        ),
+        Same("\nt @protect_ignore: {\n\na: [1] \n\n}\nu: {\n\nb @protect_ignore: 1 \n\n}"),
     ),
     // A protection is of its own entry: `c.b: 2` is allowed after `c: @local::a`.
     (
@@ -468,10 +466,23 @@ const CASES: &[(&str, &str, Ours)] = &[
         "#include \"a\" b: 1\n",
         Ours::Stricter(1, 14, "an #include has its line for itself"),
     ),
+    // fhicl-cpp takes one comma before the first element for nothing.
+    ("", "s: [,1]\n", Same("\ns: [1] \n")),
     (
         "",
-        "s: [,1]\n",
-        Ours::Stricter(1, 5, "a missing value is an error"),
+        "s: [ # c\n , { a: [,\"x\", [,[]]] } ]\n",
+        Same("\ns: [{\n# c\na: [\"x\", [[] \n] \n] \n\n}] # c\n"),
+    ),
+    ("", "s: [,]\n", Refused(1, 5, "no trailing comma")),
+    (
+        "",
+        "s: [,,1]\n",
+        Refused(1, 6, "expected a value, found `,`"),
+    ),
+    (
+        "",
+        "s: [1,,2]\n",
+        Refused(1, 7, "expected a value, found `,`"),
     ),
 ];
 

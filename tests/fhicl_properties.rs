@@ -143,9 +143,9 @@ fn has_ignore(value: &Value) -> bool {
         || match &value.content {
             Content::Atom(..) => false,
             Content::Sequence(values) => values.iter().any(has_ignore),
-            Content::Table(entries) => entries.iter().any(
-                |entry| matches!(entry, Entry::Assignment { value, .. } if has_ignore(value)),
-            ),
+            Content::Table(entries) => entries
+                .iter()
+                .any(|entry| matches!(entry, Entry::Assignment { value, .. } if has_ignore(value))),
         }
 }
 

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::character;
 use super::error::SyntaxError;
 use super::tree::{AtomKind, Comment};
 
@@ -292,6 +293,7 @@ impl<'a> Cursor<'a> {
         if digit || end == start || !self.ends(end, WORD_MARKS) {
             return Err(self.not_a_value());
         }
+        self.referred(start, end)?;
         self.at = end;
         Ok((AtomKind::Unquoted, &self.text[start..end]))
     }
@@ -308,7 +310,28 @@ impl<'a> Cursor<'a> {
         end
     }
 
+    /// Checks that a reference names something.
+    fn referred(&self, start: usize, end: usize) -> Result<()> {
+        let word = &self.text[start..end];
+        for kind in ["@local::", "@sequence::", "@table::", "@db::"] {
+            if let Some(name) = word.strip_prefix(kind)
+                && !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            {
+                let expected = format!("a name right after `{kind}`");
+                return Err(SyntaxError::new(self.text, start + kind.len(), expected));
+            }
+        }
+        Ok(())
+    }
+
     fn not_a_value(&self) -> Box<SyntaxError> {
+        let mut word = self.text[self.at..].char_indices();
+        let odd = word
+            .find(|(_, c)| c.is_ascii_whitespace() || character::describe(*c).is_some())
+            .filter(|(at, c)| *at > 0 && character::describe(*c).is_some());
+        if let Some((at, _)) = odd {
+            return SyntaxError::new(self.text, self.at + at, "white space after the value");
+        }
         let error = self.error("a value");
         match self.peek() {
             None | Some(b',' | b']' | b'}' | b')' | b':' | b'#') => error,

@@ -5,6 +5,7 @@
 //! gives the text that artdaqDB gives back for that document. The grammar is
 //! that of fhicl-cpp 4.18; `docs/fhicl.md` tells what is kept and what is not.
 
+mod character;
 mod error;
 mod lexer;
 mod parser;

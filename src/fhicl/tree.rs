@@ -157,32 +157,119 @@ impl PartialEq for Entry<'_> {
                     value: other_value,
                 },
             ) => name == other_name && value == other_value,
-            (
-                Entry::Include { file, outside, .. },
-                Entry::Include {
-                    file: other_file,
-                    outside: other_outside,
-                    ..
-                },
-            ) => file == other_file && outside == other_outside,
-            (
-                Entry::Splice { reference, .. },
-                Entry::Splice {
-                    reference: other_reference,
-                    ..
-                },
-            ) => reference == other_reference,
-            _ => false,
+            _ => equal_but_for_values(self, other),
         }
     }
 }
 
 impl Eq for Entry<'_> {}
 
+/// Whether two entries are equal, the values of assignments aside.
+fn equal_but_for_values(one: &Entry, other: &Entry) -> bool {
+    match (one, other) {
+        (Entry::Assignment { name, .. }, Entry::Assignment { name: other, .. }) => name == other,
+        (
+            Entry::Include { file, outside, .. },
+            Entry::Include {
+                file: other_file,
+                outside: other_outside,
+                ..
+            },
+        ) => file == other_file && outside == other_outside,
+        (
+            Entry::Splice { reference, .. },
+            Entry::Splice {
+                reference: other, ..
+            },
+        ) => reference == other,
+        _ => false,
+    }
+}
+
+/// Without recursion, as everything that walks a tree.
 impl PartialEq for Value<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.protection == other.protection && self.content == other.content
+        let mut open = vec![(self, other)];
+        while let Some((one, other)) = open.pop() {
+            let equal = one.protection == other.protection
+                && match (&one.content, &other.content) {
+                    (Content::Atom(kind, text), Content::Atom(other_kind, other_text)) => {
+                        kind == other_kind && text == other_text
+                    }
+                    (Content::Sequence(values), Content::Sequence(others)) => {
+                        open.extend(values.iter().zip(others));
+                        values.len() == others.len()
+                    }
+                    (Content::Table(entries), Content::Table(others)) => {
+                        let pairs = entries.iter().zip(others);
+                        open.extend(
+                            pairs.filter_map(|(one, other)| Some((one.value()?, other.value()?))),
+                        );
+                        entries.len() == others.len()
+                            && entries
+                                .iter()
+                                .zip(others)
+                                .all(|(one, other)| equal_but_for_values(one, other))
+                    }
+                    _ => false,
+                };
+            if !equal {
+                return false;
+            }
+        }
+        true
     }
 }
 
 impl Eq for Value<'_> {}
+
+/// What lies in a table or sequence, as a tree is dropped.
+enum Inside<'a> {
+    Values(Vec<Value<'a>>),
+    Entries(Vec<Entry<'a>>),
+}
+
+/// Without recursion: dropping a tree that nests deep would exhaust the stack.
+impl Drop for Content<'_> {
+    fn drop(&mut self) {
+        let mut open = Vec::new();
+        match self {
+            Content::Atom(..) => {}
+            Content::Sequence(values) => take_from_values(values, &mut open),
+            Content::Table(entries) => take_from_entries(entries, &mut open),
+        }
+        while let Some(inside) = open.pop() {
+            match inside {
+                Inside::Values(mut values) => take_from_values(&mut values, &mut open),
+                Inside::Entries(mut entries) => take_from_entries(&mut entries, &mut open),
+            }
+        }
+    }
+}
+
+fn take_from_values<'a>(values: &mut [Value<'a>], open: &mut Vec<Inside<'a>>) {
+    for value in values {
+        take_inside(&mut value.content, open);
+    }
+}
+
+fn take_from_entries<'a>(entries: &mut [Entry<'a>], open: &mut Vec<Inside<'a>>) {
+    for entry in entries {
+        if let Entry::Assignment { value, .. } = entry {
+            take_inside(&mut value.content, open);
+        }
+    }
+}
+
+/// Takes what lies in a table or sequence, and leaves it empty.
+fn take_inside<'a>(content: &mut Content<'a>, open: &mut Vec<Inside<'a>>) {
+    match content {
+        Content::Sequence(values) if !values.is_empty() => {
+            open.push(Inside::Values(std::mem::take(values)));
+        }
+        Content::Table(entries) if !entries.is_empty() => {
+            open.push(Inside::Entries(std::mem::take(entries)));
+        }
+        _ => {}
+    }
+}
