@@ -466,6 +466,18 @@ const CASES: &[(&str, &str, Ours)] = &[
         "#include \"a\" b: 1\n",
         Ours::Stricter(1, 14, "an #include has its line for itself"),
     ),
+    // The bounds of a prolog are names where an entry can stand.
+    (
+        "",
+        "END_PROLOG: 1\nBEGIN_PROLOG # c\n: 2\nEND_PROLOG @protect_ignore: 3\n",
+        Same("\nEND_PROLOG: 1 \n# c\nBEGIN_PROLOG: 2 \n\nEND_PROLOG @protect_ignore: 3 \n"),
+    ),
+    (
+        "",
+        "BEGIN_PROLOG\nBEGIN_PROLOG: 1\nEND_PROLOG: 2\nEND_PROLOG\na: 3\n",
+        Same("BEGIN_PROLOG\n\nBEGIN_PROLOG: 1 \n\nEND_PROLOG: 2 \n\nEND_PROLOG\n\na: 3 \n"),
+    ),
+    ("", "BEGIN_PROLOG: 1\n", Refused(1, 13, "found `:`")),
     // fhicl-cpp takes one comma before the first element for nothing.
     ("", "s: [,1]\n", Same("\ns: [1] \n")),
     (
@@ -538,6 +550,49 @@ fn odd_inputs_come_out_right() {
             (Better(_, why), Err(error)) => panic!("{name}: {why}: {error}"),
             (_, Ok(_)) => panic!("{name}: not refused: {input}"),
         }
+    }
+}
+
+/// One line a file names the first of each kind.
+#[test]
+fn what_art_reads_in_another_way_is_said() {
+    let tree = fhicl::parse(
+        "#include \"a.fcl\"\na: true # c\nt: {\n\t#include \"b.fcl\"\n  #include \"c.fcl\"\n  x.y: 1\n  \
+         s[0]: 2\n}\nb: [infinity#c\n]\nc: @nil//c\n",
+    )
+    .unwrap();
+    assert_eq!(
+        tree.warning().as_deref(),
+        Some(
+            "line 4: an indented #include, a comment to art, is archived as a live one; \
+             line 6: a dotted name inside a table, which art refuses, is archived as it is; \
+             line 9: true, false, @nil or infinity right before a comment, a string to art, is \
+             archived as what it says, as artdaqDB does"
+        )
+    );
+    for (text, line, what) in [
+        ("a: false#c\n", 1, "right before a comment"),
+        ("a: [true/**/]\n", 1, ""),
+        ("a: 1\n #include \"x.fcl\"\n", 2, "an indented #include"),
+        ("t: { x.y: 1 }", 1, "a dotted name inside a table"),
+    ] {
+        match fhicl::parse(text) {
+            Ok(tree) => {
+                let warning = tree.warning().unwrap();
+                assert!(warning.starts_with(&format!("line {line}: ")), "{warning}");
+                assert!(warning.contains(what), "{warning}");
+            }
+            Err(error) => assert!(what.is_empty(), "{error}"),
+        }
+    }
+    for text in [
+        "x.y: 1\n",
+        "a: false #c\n",
+        "#include \"x\"\n",
+        "a: 1#c\n",
+        "BEGIN_PROLOG\nx.y: 1\nEND_PROLOG",
+    ] {
+        assert_eq!(fhicl::parse(text).unwrap().warning(), None, "{text}");
     }
 }
 

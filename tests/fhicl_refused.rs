@@ -294,13 +294,13 @@ const PLACES: &[(&str, usize, usize, &str)] = &[
         "a:\nb: 1\n",
         1,
         3,
-        "(`a` has no value: `b` of line 2 is the next name)",
+        "found `b:` on line 2 (`a` of line 1 has no value)",
     ),
     (
         "t: {\n a: # c\n b: {}\n}\n",
         2,
         4,
-        "(`a` has no value: `b` of line 3",
+        "found `b:` on line 3 (`a` of line 2 has no value)",
     ),
     (
         "t: { a:\n\n}\n",

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::character;
 use super::error::SyntaxError;
-use super::tree::{AtomKind, Comment};
+use super::tree::{Ambiguity, AtomKind, Comment};
 
 /// What the lexer and the parser give; boxed, so that a result stays small.
 pub(super) type Result<T> = std::result::Result<T, Box<SyntaxError>>;
@@ -23,6 +23,8 @@ pub(super) struct Cursor<'a> {
     /// How many includes there were up to here. Those that are commented out
     /// count: artdaqDB numbers them along with the others.
     pub(super) includes: u32,
+    /// The first of each kind, with its line.
+    pub(super) ambiguities: Vec<(Ambiguity, u32)>,
 }
 
 impl<'a> Cursor<'a> {
@@ -34,6 +36,14 @@ impl<'a> Cursor<'a> {
             line: 1,
             comments: Vec::new(),
             includes: 0,
+            ambiguities: Vec::new(),
+        }
+    }
+
+    /// Notes what other programs read in another way.
+    pub(super) fn ambiguous(&mut self, what: Ambiguity, line: u32) {
+        if self.ambiguities.iter().all(|(noted, _)| *noted != what) {
+            self.ambiguities.push((what, line));
         }
     }
 
@@ -139,6 +149,9 @@ impl<'a> Cursor<'a> {
             text: Cow::Borrowed(line),
         });
         let end = self.at + line.len();
+        if self.at > 0 && matches!(self.byte(self.at - 1), Some(b' ' | b'\t')) {
+            self.ambiguous(Ambiguity::IndentedInclude, self.line);
+        }
         self.at += "#include".len();
         let word_end = self.at;
         while matches!(self.peek(), Some(b' ' | b'\t')) {
@@ -253,8 +266,8 @@ impl<'a> Cursor<'a> {
 
     /// Reads a scalar that has no quotes and no parentheses.
     pub(super) fn bare(&mut self) -> Result<(AtomKind, &'a str)> {
-        // fhicl-cpp takes `true#` for a string, but `true #` for a bool. As the
-        // blank is there when a file comes back, both are a bool here.
+        // fhicl-cpp takes `true#` for a string, but `true #` for a bool. artdaqDB
+        // gives it back with the blank, so both are a bool here.
         const MARKS: &[u8] = b"#/,]}";
         const WORD_MARKS: &[u8] = b"#/,]}.[:";
         let start = self.at;
@@ -269,9 +282,13 @@ impl<'a> Cursor<'a> {
             && self.ends(start + token.len(), MARKS)
         {
             self.at += token.len();
+            self.word_before_comment();
             return Ok((kind, &self.text[start..self.at]));
         }
         if let Some(number) = self.number() {
+            if number.ends_with('y') {
+                self.word_before_comment();
+            }
             return Ok((AtomKind::Number, number));
         }
         let end = self.run(start, is_word);
@@ -308,6 +325,13 @@ impl<'a> Cursor<'a> {
             end = self.run(close + 1, is_reference);
         }
         end
+    }
+
+    /// Notes a comment right behind a word that means something.
+    fn word_before_comment(&mut self) {
+        if matches!(self.peek(), Some(b'#' | b'/')) {
+            self.ambiguous(Ambiguity::WordBeforeComment, self.line);
+        }
     }
 
     /// Checks that a reference names something.

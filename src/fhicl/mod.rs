@@ -19,6 +19,7 @@ pub use error::SyntaxError;
 pub use parser::{MAX_DEPTH, parse};
 pub use remarks::Remarks;
 pub use tree::{
-    AtomKind, Comment, Content, Document, Entry, INCLUDE_KEY, Protection, SPLICE_KEY, Value,
+    Ambiguity, AtomKind, Comment, Content, Document, Entry, INCLUDE_KEY, Protection, SPLICE_KEY,
+    Value,
 };
 pub use writer::write;

@@ -6,7 +6,9 @@ use super::character;
 use super::error::SyntaxError;
 use super::lexer::{Cursor, NO_SEMICOLON, Result};
 use super::table::{Table, has_weaker_inside};
-use super::tree::{AtomKind, Content, Document, Entry, INCLUDE_KEY, Protection, SPLICE_KEY, Value};
+use super::tree::{
+    Ambiguity, AtomKind, Content, Document, Entry, INCLUDE_KEY, Protection, SPLICE_KEY, Value,
+};
 
 /// How deep tables and sequences may lie in each other. fhicl-cpp has no limit
 /// but its stack. Nothing here recurses but [`Clone`] and [`Debug`](std::fmt::Debug).
@@ -20,7 +22,7 @@ pub fn parse(text: &str) -> std::result::Result<Document<'_>, SyntaxError> {
     let mut parser = Parser {
         cursor: Cursor::new(text.strip_prefix('\u{feff}').unwrap_or(text)),
         elements: Vec::new(),
-        last: Last::default(),
+        last_end: None,
     };
     parser.document().map_err(|error| *error)
 }
@@ -30,16 +32,8 @@ struct Parser<'a> {
     /// The elements so far of the sequences that are open, the innermost last:
     /// no sequence has to be copied as it grows.
     elements: Vec<Value<'a>>,
-    last: Last,
-}
-
-/// What was read last, for errors.
-#[derive(Default)]
-struct Last {
     /// The line on which the last value or `@table::` ends.
-    end: Option<u32>,
-    /// If the last value is a bare word below its colon: where that colon is.
-    colon: Option<usize>,
+    last_end: Option<u32>,
 }
 
 /// Where a list of entries stands.
@@ -131,13 +125,13 @@ impl<'a> Parser<'a> {
         let mut main: Vec<Entry> = prolog.drain(inside..).map(inside_again).collect();
         main.append(&mut includes);
         while self.cursor.peek().is_some() {
-            if self.at_keyword("BEGIN_PROLOG") {
+            if self.at_keyword("BEGIN_PROLOG") && !self.is_name("BEGIN_PROLOG") {
                 return Err(self
                     .cursor
                     .error("a name or the end of the file")
                     .hint("prologs stand before everything else, one after the other"));
             }
-            if self.at_keyword("END_PROLOG") {
+            if self.at_keyword("END_PROLOG") && !self.is_name("END_PROLOG") {
                 let error = self.cursor.error("a name or the end of the file");
                 return Err(error.hint("no prolog is open here"));
             }
@@ -149,6 +143,7 @@ impl<'a> Parser<'a> {
             prolog,
             main,
             comments: std::mem::take(&mut self.cursor.comments),
+            ambiguities: std::mem::take(&mut self.cursor.ambiguities),
         })
     }
 
@@ -177,6 +172,14 @@ impl<'a> Parser<'a> {
                 .starts_with(|c: char| c.is_alphanumeric() || c == '_')
     }
 
+    /// Whether the keyword that stands here is the name of an entry, as fhicl-cpp
+    /// reads it wherever an entry can stand.
+    fn is_name(&self, keyword: &str) -> bool {
+        let mut after = Cursor::new(&self.cursor.text[self.cursor.at + keyword.len()..]);
+        after.skip();
+        after.peek() == Some(b':') || after.starts_with("@protect_")
+    }
+
     fn keyword(&mut self, keyword: &str) -> bool {
         let here = self.at_keyword(keyword);
         self.cursor.at += if here { keyword.len() } else { 0 };
@@ -191,10 +194,11 @@ impl<'a> Parser<'a> {
                 let error = self.cursor.error("a name or END_PROLOG");
                 return Err(error.hint(format!("the prolog of line {line} is never ended")));
             }
-            if self.keyword("END_PROLOG") {
+            if self.at_keyword("END_PROLOG") && !self.is_name("END_PROLOG") {
+                self.cursor.at += "END_PROLOG".len();
                 return Ok(());
             }
-            if self.at_keyword("BEGIN_PROLOG") {
+            if self.at_keyword("BEGIN_PROLOG") && !self.is_name("BEGIN_PROLOG") {
                 let error = self.cursor.error("a name or END_PROLOG");
                 return Err(error.hint("a prolog can't stand inside another"));
             }
@@ -268,10 +272,7 @@ impl<'a> Parser<'a> {
             self.cursor.at = start;
             return Err(self.cursor.error("the name of a table after `@table::`"));
         }
-        self.last = Last {
-            end: Some(line),
-            colon: None,
-        };
+        self.last_end = Some(line);
         Ok(Entry::Splice {
             reference: Cow::Borrowed(reference),
             line,
@@ -302,6 +303,7 @@ impl<'a> Parser<'a> {
 
     fn name(&mut self, place: Place) -> Result<Cow<'a, str>> {
         let start = self.cursor.at;
+        let line = self.cursor.line;
         if self.cursor.word().is_none() {
             return Err(self.not_a_name(place));
         }
@@ -314,6 +316,9 @@ impl<'a> Parser<'a> {
                 break;
             }
             is_word = false;
+        }
+        if !is_word && place == Place::Table {
+            self.cursor.ambiguous(Ambiguity::DottedName, line);
         }
         let name = &self.cursor.text[start..end];
         if name.starts_with(INCLUDE_KEY) || name.starts_with(SPLICE_KEY) {
@@ -332,27 +337,6 @@ impl<'a> Parser<'a> {
     }
 
     fn not_a_name(&self, place: Place) -> Box<SyntaxError> {
-        let text = self.cursor.text;
-        if self.cursor.peek() == Some(b':')
-            && let Some(colon) = self.last.colon
-        {
-            // The name of this entry was taken for the value of the last one.
-            let before = text[..colon - 1].trim_end();
-            let name = before
-                .rsplit(|c: char| !is_of_name(c))
-                .next()
-                .unwrap_or_default();
-            let value = text[colon..self.cursor.at].trim_end();
-            let value = value
-                .rsplit(|c: char| !is_of_name(c))
-                .next()
-                .unwrap_or_default();
-            let line = self.last.end.unwrap_or_default();
-            let error = SyntaxError::new(text, colon, "a value");
-            return error.hint(format!(
-                "`{name}` has no value: `{value}` of line {line} is the next name"
-            ));
-        }
         let error = self.cursor.error(place.expected());
         match self.cursor.peek() {
             Some(byte) if byte.is_ascii_digit() => error.hint("no name begins with a digit"),
@@ -385,8 +369,9 @@ impl<'a> Parser<'a> {
             .next()
             .unwrap_or_default();
         let end = start + name.len();
-        if self.cursor.at > end && protection == Protection::None {
-            if self.last.end == Some(line) {
+        let is_apart = self.cursor.at > end || self.cursor.peek().is_none();
+        if is_apart && protection == Protection::None {
+            if self.last_end == Some(line) {
                 // A word too many after a value.
                 let error = SyntaxError::new(text, start, place.expected_entry());
                 return Err(error.hint("a value of several words stands in quotes"));
@@ -477,7 +462,7 @@ impl<'a> Parser<'a> {
                     protection: Protection::None,
                 });
                 if value.is_some() {
-                    self.last.end = Some(self.cursor.line);
+                    self.last_end = Some(self.cursor.line);
                 }
                 done = match open.last_mut() {
                     None => match value {
@@ -493,7 +478,6 @@ impl<'a> Parser<'a> {
                         if !self.table(table, next)? {
                             break;
                         }
-                        self.last.colon = None;
                         let entries = std::mem::take(&mut table.entries);
                         Some((Content::Table(entries), *line))
                     }
@@ -506,7 +490,6 @@ impl<'a> Parser<'a> {
                         if !self.sequence(is_first, *line)? {
                             break;
                         }
-                        self.last.colon = None;
                         let elements = self.elements.split_off(*start);
                         Some((Content::Sequence(elements), *line))
                     }
@@ -518,19 +501,10 @@ impl<'a> Parser<'a> {
 
     /// Reads a scalar, the value of an entry or of none.
     fn scalar(&mut self, assignment: Option<&Assignment<'a>>) -> Result<Content<'a>> {
-        self.last.colon = None;
-        let start = self.cursor.at;
-        let below = assignment.filter(|assignment| assignment.line < self.cursor.line);
-        if let Some(assignment) = below
-            && matches!(
-                self.cursor.peek(),
-                None | Some(b'}' | b']' | b')' | b',' | b':')
-            )
+        if let Some(assignment) = assignment
+            && assignment.line < self.cursor.line
         {
-            let text = self.cursor.text;
-            let error = SyntaxError::before(text, assignment.end, start, "a value");
-            let (name, line) = (&assignment.name, assignment.line);
-            return Err(error.hint(format!("`{name}` of line {line} has no value")));
+            self.not_the_next_entry(assignment)?;
         }
         Ok(match self.cursor.peek() {
             Some(b'(') => Content::Atom(AtomKind::Complex, self.complex()?),
@@ -540,10 +514,24 @@ impl<'a> Parser<'a> {
             }
             _ => {
                 let (kind, text) = self.cursor.bare()?;
-                self.last.colon = below.map(|assignment| assignment.end);
                 Content::Atom(kind, Cow::Borrowed(text))
             }
         })
+    }
+
+    /// Checks that what stands below a colon is a value.
+    fn not_the_next_entry(&self, assignment: &Assignment<'a>) -> Result<()> {
+        let rest = &self.cursor.text[self.cursor.at..];
+        let word = rest.split(|c| !is_of_name(c)).next().unwrap_or_default();
+        let after = rest[word.len()..].trim_start_matches([' ', '\t']);
+        let is_name =
+            !word.is_empty() && (after.starts_with(':') || after.starts_with("@protect_"));
+        if !is_name && !rest.is_empty() && !rest.starts_with(['}', ']', ')', ',', ':']) {
+            return Ok(());
+        }
+        let (at, name, line) = (self.cursor.at, &assignment.name, assignment.line);
+        let error = SyntaxError::before(self.cursor.text, assignment.end, at, "a value");
+        Err(error.hint(format!("`{name}` of line {line} has no value")))
     }
 
     /// Goes on with a sequence. Returns whether it ends here; else an element

@@ -2,6 +2,7 @@
 //! scalar as the token that was written.
 
 use std::borrow::Cow;
+use std::fmt;
 
 /// What artdaqDB calls an entry that is an `#include`, before its number. No
 /// name of a file's own may begin so.
@@ -21,6 +22,50 @@ pub struct Document<'a> {
     pub main: Vec<Entry<'a>>,
     /// Every comment in the order of its line; at most one a line.
     pub comments: Vec<Comment<'a>>,
+    /// What other programs read in another way, the first of each kind with its
+    /// line, counted from 1.
+    pub ambiguities: Vec<(Ambiguity, u32)>,
+}
+
+/// What artdaqDB and the archiver read in one way, and art in another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ambiguity {
+    /// Blanks before an `#include`.
+    IndentedInclude,
+    /// `false#c`.
+    WordBeforeComment,
+    /// `t: { x.y: 1 }`.
+    DottedName,
+}
+
+impl fmt::Display for Ambiguity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Ambiguity::IndentedInclude => {
+                "an indented #include, a comment to art, is archived as a live one"
+            }
+            Ambiguity::WordBeforeComment => {
+                "true, false, @nil or infinity right before a comment, a string to art, is \
+                 archived as what it says"
+            }
+            Ambiguity::DottedName => {
+                "a dotted name inside a table, which art refuses, is archived as it is"
+            }
+        })
+    }
+}
+
+impl Document<'_> {
+    /// Returns one line for operators about all ambiguities: `line 3: ...`.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let all: Vec<String> = self
+            .ambiguities
+            .iter()
+            .map(|(what, line)| format!("line {line}: {what}"))
+            .collect();
+        (!all.is_empty()).then(|| format!("{}, as artdaqDB does", all.join("; ")))
+    }
 }
 
 /// A comment, with its `#` or `//`, up to the end of its line.

@@ -93,6 +93,7 @@ impl<'j> Reader<'j> {
             prolog,
             main,
             comments: self.comments,
+            ambiguities: Vec::new(),
         })
     }
 
