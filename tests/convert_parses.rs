@@ -260,9 +260,10 @@ proptest! {
         (prop::sample::select(KEYS.to_vec()), prop::sample::select(VALUES.to_vec()), any::<bool>()),
         1..12,
     )) {
+        type Converter = fn(&str) -> String;
         type Line = fn(&str, &str) -> String;
         let pair: Line = |key, value| format!("{key}: {value}\n");
-        let converters: [(&str, fn(&str) -> String, Line); 6] = [
+        let converters: [(&str, Converter, Line); 6] = [
             ("boot", |text| boot::convert(text).text, pair),
             ("settings", |text| settings::convert(text).text, pair),
             ("metadata", |text| metadata::convert(text).text, pair),

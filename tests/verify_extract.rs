@@ -221,3 +221,33 @@ fn a_blob_of_another_run_or_with_more_behind_it_is_an_error() {
         assert!(!output.exists());
     }
 }
+
+/// A file that art reads in another way than artdaqDB is one warning; a string
+/// that looks like a file of the blob comes back in its file.
+#[test]
+fn odd_files_go_all_the_way_and_are_said_once() {
+    let test = Test::in_memory().record(7);
+    for (name, text) in [
+        (
+            "art",
+            "a: 1\nt: {\n  #include \"x.fcl\"\n  #include \"y.fcl\"\n  b.c: false#c\n}\n",
+        ),
+        ("m1", "x: \"a\n#####\nevil.fcl:\n#####\n\ny: 1\n\"\n"),
+    ] {
+        fs::write(test.records().join(format!("7/{name}.fcl")), text).unwrap();
+    }
+    let ended = test.run(&[]).exits(0);
+    let said = "run 7: art.fcl, line 3: an indented #include, a comment to art, is archived as a live \
+                one; line 5: a dotted name inside a table";
+    assert_eq!(ended.stderr.matches(said).count(), 1, "{}", ended.stderr);
+    let output = test.path().join("out");
+    test.run(&["--extract", "7", "--output", output.to_str().unwrap()])
+        .exits(0)
+        .does_not_say("WARNING");
+    assert!(!output.join("evil.fcl").exists());
+    assert_eq!(
+        fs::read_to_string(output.join("m1.fcl")).unwrap(),
+        "\nx: \"a\\n#####\\nevil.fcl:\\n#####\\n\\ny: 1\\n\" \n"
+    );
+    test.run(&["--verify"]).exits(0);
+}

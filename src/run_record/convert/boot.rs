@@ -94,14 +94,13 @@ fn is_fhicl(text: &str) -> bool {
             Content::Sequence(_) | Content::Table(_) => true,
         }
     }
-    let is_fhicl = fhicl::parse(text).is_ok_and(|document| {
+    fhicl::parse(text).is_ok_and(|document| {
         let mut values = document.main.iter().filter_map(|entry| match entry {
             Entry::Assignment { value, .. } => Some(value),
             Entry::Include { .. } | Entry::Splice { .. } => None,
         });
         values.any(|value| is_telling(&value.content))
-    });
-    is_fhicl
+    })
 }
 
 /// The keys of attributes without a place that only some blocks of their kind

@@ -111,13 +111,12 @@ pub(super) fn is_sequence(text: &str) -> bool {
         return false;
     }
     let entry = format!("x: {text}");
-    let is_sequence = fhicl::parse(&entry).is_ok_and(|document| {
+    fhicl::parse(&entry).is_ok_and(|document| {
         matches!(
             document.main.as_slice(),
             [Entry::Assignment { value, .. }] if matches!(value.content, Content::Sequence(_))
         )
-    });
-    is_sequence
+    })
 }
 
 /// Whether a text is a FHiCL name: a letter or `_`, then letters, digits and `_`.
