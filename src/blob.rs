@@ -24,8 +24,11 @@ use jiff::Timestamp;
 use crate::run::{FclFile, Run};
 
 pub use check::{Finding, check};
+pub use read::{Blob, read};
 
 mod check;
+mod read;
+mod unambiguous;
 
 /// The entities that stand last, in this order.
 const LAST: [&str; 9] = [
@@ -43,25 +46,22 @@ const LAST: [&str; 9] = [
 const START: &str = "Start of Record\n";
 const END: &str = "\nEnd of Record\n";
 const MARK: &str = "#####\n";
+const RUN_NUMBER: &str = "Run Number: ";
 const PACKED_ON: &str = "Packed on ";
 
 /// Packs a run's files into its blob, dated `packed` (UTC, to the minute).
+///
+/// A text in which something looks like the heading of another file is written
+/// with the same meaning in another way, so that [`unpack`] finds the files that
+/// were packed.
 #[must_use]
 pub fn pack(run: Run, files: &[FclFile], packed: Timestamp) -> String {
     let stamp = format!(
-        "Run Number: {run}\n{PACKED_ON}{} UTC\n",
+        "{RUN_NUMBER}{run}\n{PACKED_ON}{} UTC\n",
         packed.strftime("%b %d %H:%M")
     );
     let mut ordered: Vec<&FclFile> = files.iter().collect();
-    ordered.sort_by_cached_key(|file| {
-        // Those not in the list come first: None sorts before every position.
-        let position = LAST.iter().position(|last| *last == file.entity);
-        (
-            position,
-            format!("{}.fcl", file.entity.to_lowercase()),
-            file.entity.clone(),
-        )
-    });
+    ordered.sort_by_cached_key(|file| place(&file.entity));
 
     let text: usize = files
         .iter()
@@ -71,44 +71,60 @@ pub fn pack(run: Run, files: &[FclFile], packed: Timestamp) -> String {
     blob.push_str(START);
     blob.push_str(&stamp);
     for file in ordered {
-        let _ = write!(blob, "\n{MARK}{}.fcl:\n{MARK}{}", file.entity, file.text);
+        let text = unambiguous::text(&file.text);
+        let _ = write!(blob, "\n{MARK}{}.fcl:\n{MARK}{text}", file.entity);
     }
     blob.push_str(END);
     blob.push_str(&stamp);
     blob
 }
 
+/// What the files of a blob are ordered by.
+fn place(entity: &str) -> (Option<usize>, String, String) {
+    // Those not in the list come first: None sorts before every position.
+    let position = LAST.iter().position(|last| *last == entity);
+    let name = format!("{}.fcl", entity.to_lowercase());
+    (position, name, entity.to_owned())
+}
+
 /// Takes a blob apart: the files in the order in which they stand.
 ///
 /// # Errors
-/// A text that is not a blob, with the reason.
+/// Those of [`read`].
 pub fn unpack(blob: &str) -> Result<Vec<FclFile>, String> {
-    if !blob.starts_with(START) {
-        return Err(format!("it does not begin with {:?}", START.trim_end()));
-    }
-    let end = blob
-        .rfind(END)
-        .ok_or_else(|| format!("it has no {:?} line", END.trim()))?;
-    let heads = headings(&blob[..end]);
-    let mut files = Vec::with_capacity(heads.len());
-    for (number, head) in heads.iter().enumerate() {
-        let stop = heads.get(number + 1).map_or(end, |next| next.start);
-        files.push(FclFile {
-            entity: head.entity.to_owned(),
-            text: blob[head.text..stop].to_owned(),
-        });
-    }
-    Ok(files)
+    read(blob).map(|blob| blob.files)
 }
 
 /// Whether two blobs hold the same record: equal but for when they were packed.
+/// A line of a file that looks like the time of packing is compared.
 #[must_use]
 pub fn same_record(one: &[u8], other: &[u8]) -> bool {
-    let undated = |blob| {
-        <[u8]>::split(blob, |byte| *byte == b'\n')
-            .filter(|line: &&[u8]| !line.starts_with(PACKED_ON.as_bytes()))
-    };
-    undated(one).eq(undated(other))
+    undated(one) == undated(other)
+}
+
+/// A blob without its two times of packing: its first two lines, and what
+/// stands between the times.
+fn undated(blob: &[u8]) -> (&[u8], &[u8]) {
+    /// Where a line ends that begins at `start` so.
+    fn line(blob: &[u8], start: usize, begins: &str) -> Option<usize> {
+        let rest = blob.get(start..)?;
+        let length = memchr::memchr(b'\n', rest)?;
+        rest.starts_with(begins.as_bytes())
+            .then_some(start + length + 1)
+    }
+    let first = line(blob, 0, START.trim_end()).and_then(|run| {
+        let packed = line(blob, run, RUN_NUMBER)?;
+        Some((packed, line(blob, packed, PACKED_ON)?))
+    });
+    let last = memchr::memmem::rfind(blob, END.as_bytes()).and_then(|end| {
+        let packed = line(blob, end + END.len(), RUN_NUMBER)?;
+        line(blob, packed, PACKED_ON).filter(|end| *end == blob.len())?;
+        Some(packed)
+    });
+    match (first, last) {
+        (Some((head, start)), Some(end)) if start <= end => (&blob[..head], &blob[start..end]),
+        _ => (blob, b""),
+    }
 }
 
 /// A file's heading in a blob, by byte offsets.

@@ -26,8 +26,14 @@ pub fn extract(ucondb: &dyn UconDb, run: Run, directory: &Path) -> Result<Vec<Pa
     let bytes = ucondb.download(run)?;
     let text = String::from_utf8(bytes)
         .map_err(|error| wrong(format!("the blob is not UTF-8: {error}")))?;
-    let files =
-        blob::unpack(&text).map_err(|problem| wrong(format!("this is no blob: {problem}")))?;
+    let blob = blob::read(&text).map_err(|problem| wrong(format!("this is no blob: {problem}")))?;
+    if blob.run != run {
+        return Err(wrong(format!("the blob says it is of run {}", blob.run)));
+    }
+    for ambiguity in &blob.ambiguities {
+        log::warn!("run {run}: {ambiguity}");
+    }
+    let files = blob.files;
 
     let mut targets = Vec::with_capacity(files.len());
     for file in &files {
@@ -38,7 +44,15 @@ pub fn extract(ucondb: &dyn UconDb, run: Run, directory: &Path) -> Result<Vec<Pa
                 directory.display()
             )));
         }
-        let target = directory.join(format!("{}.fcl", file.entity));
+        let name = file_name(&file.entity, &targets);
+        if name.len() < file.entity.len() {
+            log::warn!(
+                "run {run}: a file name of {} bytes is too long, its file is {name}: {}.fcl",
+                file.entity.len() + 4,
+                file.entity
+            );
+        }
+        let target = directory.join(name);
         if target.symlink_metadata().is_ok() || targets.contains(&target) {
             return Err(Error::Usage(format!(
                 "{} exists; nothing was written. Name another directory with --output",
@@ -55,11 +69,32 @@ pub fn extract(ucondb: &dyn UconDb, run: Run, directory: &Path) -> Result<Vec<Pa
     Ok(targets)
 }
 
+/// The name of an entity's file. One that no file system takes is shortened; of
+/// those that would be the same then, each gets a number.
+fn file_name(entity: &str, taken: &[PathBuf]) -> String {
+    const LONGEST: usize = 255;
+    let name = format!("{entity}.fcl");
+    if name.len() <= LONGEST {
+        return name;
+    }
+    let mut end = LONGEST - 20;
+    while !entity.is_char_boundary(end) {
+        end -= 1;
+    }
+    let is_taken = |name: &str| taken.iter().any(|path| path.ends_with(name));
+    let mut name = format!("{}~.fcl", &entity[..end]);
+    let mut number = 2;
+    while is_taken(&name) {
+        name = format!("{}~{number}.fcl", &entity[..end]);
+        number += 1;
+    }
+    name
+}
+
 /// Whether a name names a file in a directory, and nowhere else.
 fn is_plain_name(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('.')
-        && name.len() < 250
         && name
             .chars()
             .all(|c| c != '/' && c != '\\' && !c.is_control())

@@ -66,7 +66,10 @@ fn rank_rows_keep_what_they_have() {
          \x20 rank1: [\"b\", \"2\", \"y\", \"1\"]\n\
          \x20 rank0_2: [\"c\", \"3\", \"z\", \"1\", \"0\"]\n}\n"
     );
-    assert_eq!(notes(&converted, Level::Info).len(), 1);
+    assert_eq!(
+        notes(&converted, Level::Info),
+        ["a name that is taken is kept under another one (line 4: rank0 as rank0_2)"]
+    );
 
     let headless = ranks::convert("a 1 x 1 0\n");
     assert_eq!(
@@ -253,7 +256,7 @@ fn keys_that_would_become_one_stay_two() {
 fn a_directive_or_a_prolog_can_not_come_from_a_text_file() {
     assert_eq!(
         metadata::convert("#include \"x.fcl\"\nBEGIN_PROLOG: 1\n").text,
-        "# include \"x.fcl\"\n# BEGIN_PROLOG\n_BEGIN_PROLOG: \"1\"\n"
+        "# include \"x.fcl\"\n# BEGIN_PROLOG\n_BEGIN_PROLOG: 1\n"
     );
     assert_eq!(
         settings::convert("a: [ 1 ] #include \"x\"\n").text,
@@ -340,6 +343,115 @@ fn metadata_without_blank_lines_and_with_stray_ones() {
     );
 }
 
+/// Numbers and lists are bare, as DAQInterface's own converter has them; the
+/// number of events has a key in lower case there.
+#[test]
+fn numbers_and_lists_of_metadata_are_bare() {
+    assert_eq!(
+        metadata::convert(
+            "Total events: 12345\nbeam energy: 1.5\nRun type: 7\nlist: [1, 2]\nnames: [ a b ]\n\
+             strings: ['a', \"b c\"]\noffset: -5\nx commit/version: 1.2\nreference: [@local::x]\n"
+        )
+        .text,
+        "total_events: 12345\nbeam_energy: 1.5\nRun_type: 7\nlist: [1, 2]\nnames: [a, b]\n\
+         strings: ['a', \"b c\"]\noffset: \"-5\"\nx_commit_or_version: \"1.2\"\n\
+         reference: [\"@local::x\"]\n"
+    );
+}
+
+/// As DAQInterface reads it: each source of a subsystem counts.
+#[test]
+fn a_subsystem_with_two_sources_stays_one() {
+    let text = "Subsystem id: 4\nSubsystem source: 2\nSubsystem source: 3 # late\n\
+                Subsystem destination: 5\n\nSubsystem id: 5\nSubsystem source: 4\n";
+    assert_eq!(
+        boot::convert(text).text,
+        "\nsubsystem_settings: [\n\
+         {\nid: \"4\"\nsource: [\"2\", \"3\"] # late\ndestination: \"5\"\n},\n\
+         {\nid: \"5\"\nsource: \"4\"\n}\n]\n\nartdaq_process_settings: [\n]\n"
+    );
+}
+
+#[test]
+fn dotted_names_of_boot_txt_stay_dotted() {
+    let converted = boot::convert("foo.bar: 1\ntpc01.daq x.port: 2\na..b: 3\n.c: 4\n1.d: 5\n");
+    let settings = converted.text.split("\n\n").next().unwrap();
+    assert_eq!(
+        settings,
+        "foo.bar: 1\ntpc01.daq_x.port: 2\na__b: 3\n_c: 4\n# 1.d\n_1_d: 5"
+    );
+}
+
+/// An attribute that only some blocks have stays with them.
+#[test]
+fn each_block_keeps_the_attributes_that_others_lack() {
+    let text = "EventBuilder host: ev01\nEventBuilder label: E1\nEventBuilder allowed_processors: 0-3\n\n\
+                EventBuilder host: ev02\nEventBuilder label: E2\n\n\
+                DataLogger host: ev03\nDataLogger label: D1\nDataLogger allowed_processors: 4\n\
+                DataLogger weight: 1\nDataLogger weight: 2\n\n\
+                Subsystem id: 1\nSubsystem fragmentMode: False\n\nSubsystem id: 2\n";
+    let converted = boot::convert(text);
+    assert_eq!(
+        converted.text,
+        "DataLogger_allowed_processors: 4\n\
+         \nsubsystem_settings: [\n{\nid: \"1\"\nfragmentMode: \"False\"\n},\n{\nid: \"2\"\n}\n]\n\
+         \nartdaq_process_settings: [\n\
+         {\nname: \"EventBuilder\"\nlabel: \"E1\"\nhost: \"ev01\"\nallowed_processors: \"0-3\"\n},\n\
+         {\nname: \"EventBuilder\"\nlabel: \"E2\"\nhost: \"ev02\"\n},\n\
+         {\nname: \"DataLogger\"\nlabel: \"D1\"\nhost: \"ev03\"\nweight: 1\nweight_2: 2\n}\n]\n"
+    );
+    assert_eq!(
+        notes(&converted, Level::Info),
+        ["a name that is taken is kept under another one (line 12: weight as weight_2)"]
+    );
+}
+
+#[test]
+fn a_boot_txt_that_is_fhicl_stays_what_it_is() {
+    let text = "# made by hand\nDAQ_setup_script: \"/daq/setup.sh\"\ndebug_level: 2\n\
+                EventBuilder_hosts: [ \"ev01\", 'ev02' ] # two\nt: { a: 1 }\n";
+    assert_eq!(boot::convert(text).text, text);
+    // Lines that could be either are read as DAQInterface reads them.
+    assert_eq!(
+        boot::convert("debug_level: 2\n").text,
+        "debug_level: 2\n\nartdaq_process_settings: [\n]\n"
+    );
+}
+
+#[test]
+fn no_item_of_a_list_in_settings_is_altered() {
+    assert_eq!(
+        settings::convert(
+            "a: ['a', 'b']\nb: [-1, -2]\nc: [1e5, 0x1F, +3, -2.5E-3]\nd: [\"5\", '-1', \"true\", true]\n\
+             e: [artdaq-demo, 'artdaq-demo', -x, 2024-11-14]\nf: [ a ]# why\ng: ['it\\', \"a, b\"] # [c]\n"
+        )
+        .text,
+        "a: [ a, b ]\nb: [ -1, -2 ]\nc: [ 1e5, 0x1F, +3, -2.5E-3 ]\nd: [ \"5\", \"-1\", \"true\", true ]\n\
+         e: [ artdaq_demo, \"artdaq-demo\", \"-x\", \"2024-11-14\" ]\nf: [ a ] # why\n\
+         g: [ \"it\\\\x5c\", \"a, b\" ] # [c]\n"
+    );
+}
+
+#[test]
+fn values_of_the_environment_can_be_told_apart() {
+    assert_eq!(
+        environment::convert("export A=\"v\"\nexport B=v\nexport C=\"\"\nexport D=\nexport E=''\n")
+            .text,
+        "A: \"\\\"v\\\"\"\nB: \"v\"\nC: \"\\\"\\\"\"\nD: \"\"\nE: \"''\"\n"
+    );
+}
+
+#[test]
+fn board_readers_in_fhicl_may_have_comments() {
+    assert_eq!(
+        known_boardreaders_list::convert(
+            "a: [\"x\", \"-1\"] # one [1]\nb: [ \"x y\" ]# two\nc:[\"#z\"]\nd h -1 # three\n"
+        )
+        .text,
+        "a: [\"x\", \"-1\"] # one [1]\nb: [\"x y\"] # two\nc: [\"#z\"]\nd: [\"h\", \"-1\"] # three\n"
+    );
+}
+
 #[test]
 fn log_files_of_old_records_have_a_key_of_their_own() {
     assert_eq!(
@@ -375,7 +487,7 @@ fn environment_variables_of_any_form() {
             "# x\nexport A=1\nB='two words'\n  export\tC=\"x\"y\nexport D\nexport E=a=b\nexport F-G=\n"
         )
         .text,
-        "A: \"1\"\nB: \"two words\"\nC: \"\\\"x\\\"y\"\nline_5: \"export D\"\nE: \"a=b\"\nF_G: \"\"\n"
+        "A: \"1\"\nB: \"'two words'\"\nC: \"\\\"x\\\"y\"\nline_5: \"export D\"\nE: \"a=b\"\nF_G: \"\"\n"
     );
 }
 

@@ -1,5 +1,7 @@
 //! Whatever a text file holds, what is made of it is FHiCL and holds it.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use run_record_archiver::fhicl;
 use run_record_archiver::run::Run;
@@ -165,6 +167,133 @@ proptest! {
             prop_assert!(fhicl::parse(&fcl).is_ok(), "{}: {}", name, fcl);
             for mark in marks {
                 prop_assert!(fcl.contains(&mark), "{} lost {} of\n{}\n{}", name, mark, text, fcl);
+            }
+        }
+    }
+}
+
+/// Words as they stand in a text, signs, points and quotes of numbers included.
+fn words(text: &str) -> BTreeMap<String, usize> {
+    let mut words = BTreeMap::new();
+    let ends = |c: char| c.is_whitespace() || ",[]{}\"'\\".contains(c);
+    for word in text.split(ends).filter(|word| !word.is_empty()) {
+        *words.entry(word.to_string()).or_default() += 1;
+    }
+    words
+}
+
+/// Keys that are names, that are none, that repeat, and that mean something.
+const KEYS: [&str; 22] = [
+    "a",
+    "a",
+    "a-b",
+    "a b",
+    "a.b",
+    "a_b",
+    "Run type",
+    "Total events",
+    "1x",
+    "é",
+    "x/y(z)",
+    "name",
+    "components",
+    "config_name",
+    "EventBuilder host",
+    "EventBuilder weight",
+    "EventBuilder label",
+    "Subsystem id",
+    "Subsystem source",
+    "Subsystem mode",
+    "DataLogger port",
+    "line_3",
+];
+
+/// Values that a reader could take for something else.
+const VALUES: [&str; 34] = [
+    "1",
+    "-1",
+    "+5",
+    "1.5",
+    "1.5.6",
+    "1e5",
+    "-2.5E-3",
+    "0x1F",
+    "0b101",
+    "1_000",
+    "infinity",
+    "-infinity",
+    "@nil",
+    "@local::x",
+    "true",
+    "word",
+    "two words",
+    "[1, 2]",
+    "[-1, 1e5, 0x1F]",
+    "['a', 'b']",
+    "[\"5\", \"x y\"]",
+    "[ a b ]",
+    "[a, [1, -2]]",
+    "[ , 1]",
+    "{ a: 1 }",
+    "\"v\"",
+    "'v'",
+    "\"\"",
+    "\"half",
+    "host:/log/x.log",
+    "2024-11-14",
+    "12e4567ab",
+    "C:\\dir\\",
+    "(1, -2)",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 500,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// Whatever key has whatever value, each word of the value is found in what
+    /// artdaqDB gives back, as it was written and as often.
+    #[test]
+    fn no_value_is_altered(pairs in prop::collection::vec(
+        (prop::sample::select(KEYS.to_vec()), prop::sample::select(VALUES.to_vec()), any::<bool>()),
+        1..12,
+    )) {
+        type Converter = fn(&str) -> String;
+        type Line = fn(&str, &str) -> String;
+        let pair: Line = |key, value| format!("{key}: {value}\n");
+        let converters: [(&str, Converter, Line); 6] = [
+            ("boot", |text| boot::convert(text).text, pair),
+            ("settings", |text| settings::convert(text).text, pair),
+            ("metadata", |text| metadata::convert(text).text, pair),
+            ("environment", |text| environment::convert(text).text, |key, value| {
+                format!("export {}={value}\n", key.replace(' ', "_"))
+            }),
+            ("known_boardreaders_list", |text| known_boardreaders_list::convert(text).text,
+                |key, value| format!("{} {value}\n", key.replace(' ', "_"))),
+            ("ranks", |text| ranks::convert(text).text,
+                |key, value| format!("host 1 {} {value}\n", key.replace(' ', "_"))),
+        ];
+        for (name, convert, line) in converters {
+            let mut text = String::new();
+            let mut expected = BTreeMap::new();
+            for (key, value, blank) in &pairs {
+                text.push_str(&line(key, value));
+                text.push_str(if *blank { "\n" } else { "" });
+                for (word, count) in words(value) {
+                    *expected.entry(word).or_default() += count;
+                }
+            }
+            let fcl = convert(&text);
+            let document = fhicl::parse(&fcl).unwrap_or_else(|e| panic!("{name}: {e}\n{fcl}"));
+            let stored = fhicl::write(&document);
+            // A backslash that FHiCL can't have at an end is spelled out.
+            let found = words(&stored.replace("\\\\x5c", "\\"));
+            for (word, count) in expected {
+                // `a:` and `a` are two words of `a: a`.
+                let here = found.get(&word).copied().unwrap_or_default();
+                prop_assert!(here >= count, "{name}: {word} {count} times, not {here}:\n{text}\n{stored}");
             }
         }
     }

@@ -219,7 +219,7 @@ const CASES: &[(&str, &str, Ours)] = &[
     (
         "malformed_missing_value",
         "a:\n",
-        Refused(2, 1, "`a` of line 1 has no value"),
+        Refused(1, 3, "`a` of line 1 has no value"),
     ),
     (
         "malformed_nocolon",
@@ -399,9 +399,32 @@ const CASES: &[(&str, &str, Ours)] = &[
     (
         "",
         "t @protect_ignore: { a: [1] }\nu: { b @protect_ignore: 1 b: 2 }\n",
+        Same("\nt @protect_ignore: {\n\na: [1] \n\n}\nu: {\n\nb @protect_ignore: 1 \n\n}"),
+    ),
+    // A protection is of its own entry: `c.b: 2` is allowed after `c: @local::a`.
+    (
+        "",
+        "a @protect_ignore: { b: 1 }\nc: @local::a\nc.b: 2\n",
+        Same("\na @protect_ignore: {\n\nb: 1 \n\n}\nc: @local::a \n\nc.b: 2 \n"),
+    ),
+    (
+        "",
+        "t @protect_error: { s: [{ a: 1 b @protect_error: { c: 2 } }] a: 3 a: 4 }\n",
         Same(
-            "\nt @protect_ignore: {\n\na @protect_ignore: [1] \n\n}\nu: {\n\nb @protect_ignore: 1 \n\n}",
+            "\nt @protect_error: {\n\ns: [{\n\na: 1 \n\nb @protect_error: {\n\nc: 2 \n\n}\n}] \n\n\
+             a: 4 \n\n}",
         ),
+    ),
+    // What is replaced protects nothing any more.
+    (
+        "",
+        "t @protect_error: { a: { b @protect_ignore: 1 } a: 2 }\n",
+        Same("\nt @protect_error: {\n\na: 2 \n\n}"),
+    ),
+    (
+        "",
+        "t @protect_error: { a: [{ b @protect_ignore: 1 }] }\n",
+        Refused(1, 51, "without weaker protections"),
     ),
     (
         "",
@@ -443,10 +466,35 @@ const CASES: &[(&str, &str, Ours)] = &[
         "#include \"a\" b: 1\n",
         Ours::Stricter(1, 14, "an #include has its line for itself"),
     ),
+    // The bounds of a prolog are names where an entry can stand.
     (
         "",
-        "s: [,1]\n",
-        Ours::Stricter(1, 5, "a missing value is an error"),
+        "END_PROLOG: 1\nBEGIN_PROLOG # c\n: 2\nEND_PROLOG @protect_ignore: 3\n",
+        Same("\nEND_PROLOG: 1 \n# c\nBEGIN_PROLOG: 2 \n\nEND_PROLOG @protect_ignore: 3 \n"),
+    ),
+    (
+        "",
+        "BEGIN_PROLOG\nBEGIN_PROLOG: 1\nEND_PROLOG: 2\nEND_PROLOG\na: 3\n",
+        Same("BEGIN_PROLOG\n\nBEGIN_PROLOG: 1 \n\nEND_PROLOG: 2 \n\nEND_PROLOG\n\na: 3 \n"),
+    ),
+    ("", "BEGIN_PROLOG: 1\n", Refused(1, 13, "found `:`")),
+    // fhicl-cpp takes one comma before the first element for nothing.
+    ("", "s: [,1]\n", Same("\ns: [1] \n")),
+    (
+        "",
+        "s: [ # c\n , { a: [,\"x\", [,[]]] } ]\n",
+        Same("\ns: [{\n# c\na: [\"x\", [[] \n] \n] \n\n}] # c\n"),
+    ),
+    ("", "s: [,]\n", Refused(1, 5, "no trailing comma")),
+    (
+        "",
+        "s: [,,1]\n",
+        Refused(1, 6, "expected a value, found `,`"),
+    ),
+    (
+        "",
+        "s: [1,,2]\n",
+        Refused(1, 7, "expected a value, found `,`"),
     ),
 ];
 
@@ -502,6 +550,49 @@ fn odd_inputs_come_out_right() {
             (Better(_, why), Err(error)) => panic!("{name}: {why}: {error}"),
             (_, Ok(_)) => panic!("{name}: not refused: {input}"),
         }
+    }
+}
+
+/// One line a file names the first of each kind.
+#[test]
+fn what_art_reads_in_another_way_is_said() {
+    let tree = fhicl::parse(
+        "#include \"a.fcl\"\na: true # c\nt: {\n\t#include \"b.fcl\"\n  #include \"c.fcl\"\n  x.y: 1\n  \
+         s[0]: 2\n}\nb: [infinity#c\n]\nc: @nil//c\n",
+    )
+    .unwrap();
+    assert_eq!(
+        tree.warning().as_deref(),
+        Some(
+            "line 4: an indented #include, a comment to art, is archived as a live one; \
+             line 6: a dotted name inside a table, which art refuses, is archived as it is; \
+             line 9: true, false, @nil or infinity right before a comment, a string to art, is \
+             archived as what it says, as artdaqDB does"
+        )
+    );
+    for (text, line, what) in [
+        ("a: false#c\n", 1, "right before a comment"),
+        ("a: [true/**/]\n", 1, ""),
+        ("a: 1\n #include \"x.fcl\"\n", 2, "an indented #include"),
+        ("t: { x.y: 1 }", 1, "a dotted name inside a table"),
+    ] {
+        match fhicl::parse(text) {
+            Ok(tree) => {
+                let warning = tree.warning().unwrap();
+                assert!(warning.starts_with(&format!("line {line}: ")), "{warning}");
+                assert!(warning.contains(what), "{warning}");
+            }
+            Err(error) => assert!(what.is_empty(), "{error}"),
+        }
+    }
+    for text in [
+        "x.y: 1\n",
+        "a: false #c\n",
+        "#include \"x\"\n",
+        "a: 1#c\n",
+        "BEGIN_PROLOG\nx.y: 1\nEND_PROLOG",
+    ] {
+        assert_eq!(fhicl::parse(text).unwrap().warning(), None, "{text}");
     }
 }
 

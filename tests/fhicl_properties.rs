@@ -102,7 +102,11 @@ fn entries(
     ];
     let assignment = ("[a-zA-Z_][a-zA-Z0-9_]{0,5}", values, protection).prop_map(
         |(name, mut value, protection)| {
-            protect(&mut value, protection);
+            // A weaker protection inside a stronger one is an error.
+            value.protection = match protection {
+                Protection::Error if has_ignore(&value) => Protection::Ignore,
+                protection => protection,
+            };
             Entry::Assignment {
                 name: Cow::Owned(name),
                 value,
@@ -133,26 +137,23 @@ fn entries(
     })
 }
 
-/// Protects a value as reading its text does: all in it, too.
-fn protect(value: &mut Value, protection: Protection) {
-    value.protection = value.protection.max(protection);
-    let protection = value.protection;
-    match &mut value.content {
-        Content::Atom(..) => {}
-        Content::Sequence(values) => values.iter_mut().for_each(|v| protect(v, protection)),
-        Content::Table(entries) => entries.iter_mut().for_each(|entry| {
-            if let Entry::Assignment { value, .. } = entry {
-                protect(value, protection);
-            }
-        }),
-    }
+/// Whether a value, or what is in it, has the weaker one of the protections.
+fn has_ignore(value: &Value) -> bool {
+    value.protection == Protection::Ignore
+        || match &value.content {
+            Content::Atom(..) => false,
+            Content::Sequence(values) => values.iter().any(has_ignore),
+            Content::Table(entries) => entries
+                .iter()
+                .any(|entry| matches!(entry, Entry::Assignment { value, .. } if has_ignore(value))),
+        }
 }
 
 fn any_document() -> impl Strategy<Value = Document<'static>> {
     (entries(any_value()), entries(any_value())).prop_map(|(prolog, main)| Document {
         prolog,
         main,
-        comments: Vec::new(),
+        ..Document::default()
     })
 }
 
@@ -217,6 +218,55 @@ const PIECES: [&str; 47] = [
     "é",
     "\0",
     "x: 1\n",
+];
+
+/// Whole entries of few names, their beginnings and ends: names repeat, and
+/// protections and prologs meet.
+const ENTRIES: [&str; 44] = [
+    "a: 1\n",
+    "a: @erase\n",
+    "a: @local::b\n",
+    "b: @local::a.b\n",
+    "b: @local::s[0]\n",
+    "b: @local::\n",
+    "b: @db::a\n",
+    "s: [@sequence::s, 1]\n",
+    "s: [ , @sequence::b.s ]\n",
+    "s: [@sequence::s,\n",
+    "s[0]: 2\n",
+    "a.b: 3\n",
+    "a . b [ 1 ] : 3 # dots\n",
+    "@table::a\n",
+    "@table::a.b # all\n",
+    "@table::\n",
+    "a @protect_ignore: 1\n",
+    "a @protect_error: 2\n",
+    "b @protect_ignore: {\n",
+    "b @protect_error: {\n",
+    "a @protect_ignore: [{\n",
+    "a @protect_error: @local::b\n",
+    "a @protect_error : 1\n",
+    "a: {\n",
+    "b: { a: 1 b: 2 }\n",
+    "s: [{ a: { b: 1 } }, {\n",
+    "}\n",
+    "}\n",
+    "}]\n",
+    "}]\n",
+    "]\n",
+    "BEGIN_PROLOG\n",
+    "BEGIN_PROLOG\n",
+    "END_PROLOG\n",
+    "END_PROLOG\n",
+    "END_PROLOG: 1\n",
+    "BEGIN_PROLOG: 1\n",
+    "END_PROLOG @protect_error: 1\n",
+    "# c\n",
+    "a: true# c\n",
+    "#include \"a.fcl\"\n",
+    "  #include \"b.fcl\"\n",
+    "a: foo bar\n",
+    "a: (1, 2) b:\n",
 ];
 
 /// Real files to spoil; own ones where there are none.
@@ -328,6 +378,15 @@ proptest! {
         match fhicl::parse(&pieces.concat()) {
             Ok(tree) => check(&tree),
             Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+
+    #[test]
+    fn nor_do_entries_in_any_order(entries in vec(select(ENTRIES.to_vec()), 0..25)) {
+        let text = entries.concat();
+        match fhicl::parse(&text) {
+            Ok(tree) => check(&tree),
+            Err(error) => prop_assert!(error.line <= text.split('\n').count(), "{error}"),
         }
     }
 

@@ -19,9 +19,9 @@ const REFUSED: &[(&str, usize, usize, &str)] = &[
     ),
     (
         "__DAQ_CPP_v1__crt_daq.fcl",
-        17,
-        1,
-        "expected a value after the comma, found `]`",
+        14,
+        232,
+        "expected a value after the comma, found `]` on line 17",
     ),
     (
         "__artdaqDriver__PTB_driver.fcl",
@@ -37,8 +37,8 @@ const REFUSED: &[(&str, usize, usize, &str)] = &[
     ),
     (
         "__testCRT_bottom__crt_daq.fcl",
-        14,
-        1,
+        11,
+        234,
         "FHiCL has no trailing comma",
     ),
     (
@@ -86,8 +86,8 @@ const REFUSED: &[(&str, usize, usize, &str)] = &[
     ),
     (
         "__assoc_fail.fcl",
-        6,
-        1,
+        5,
+        4,
         "expected a value, found the end of the file (`x` of line 5 has no value)",
     ),
     (
@@ -124,13 +124,13 @@ const REFUSED: &[(&str, usize, usize, &str)] = &[
     (
         "__test_config_fail.fcl",
         4,
-        18,
+        16,
         "FHiCL has no trailing comma",
     ),
     (
         "acceptable.comment.sequence.fcl",
-        16,
-        1,
+        14,
+        11,
         "FHiCL has no trailing comma",
     ),
     (
@@ -216,10 +216,16 @@ fn each_bad_file_is_refused_with_its_place() {
         let lines: Vec<&str> = message.lines().collect();
         let source = text.split('\n').nth(line - 1).unwrap();
         let source = source.replace('\u{80}', "\u{fffd}");
-        assert_eq!(lines[1], format!("{line} | {source}"), "{message}");
-        let caret = lines[2].chars().count() - format!("{line} | ").len();
+        let caret = lines[2].chars().count() - 1;
         assert!(lines[2].ends_with('^'), "{message}");
-        assert_eq!(caret, *column, "{message}");
+        if lines[1].contains("...") {
+            // A long line is cut around its column.
+            let at = |line: &str, index: usize| line.chars().nth(index);
+            assert_eq!(at(lines[1], caret), at(&source, column - 1), "{message}");
+        } else {
+            assert_eq!(lines[1], format!("{line} | {source}"), "{message}");
+            assert_eq!(caret + 1 - format!("{line} | ").len(), *column, "{message}");
+        }
         found.insert(*end, ());
     }
     assert_eq!(found.len(), REFUSED.len() + LEGAL.len());
@@ -239,6 +245,212 @@ fn invalid_output_of_the_old_converter_is_refused() {
             name.contains(".invalid."),
             "{name}"
         );
+    }
+}
+
+/// Where a text ceases to be FHiCL, and words of the error.
+const PLACES: &[(&str, usize, usize, &str)] = &[
+    // A stray word after a value, not the next entry.
+    (
+        "a: 10 MB\n# c\n\n# d\nb: 1\n",
+        1,
+        7,
+        "expected a name with its `:`, or the end of the file, found `MB` \
+         (a value of several words stands in quotes)",
+    ),
+    ("name: foo bar\n\nb: 1\n", 1, 11, "found `bar`"),
+    (
+        "t: {\n  a: \"x\" y # why\n  b: 1\n}\n",
+        2,
+        10,
+        "or `}`, found `y`",
+    ),
+    ("a: [1,\n2] MB\nb: 1\n", 2, 4, "found `MB`"),
+    ("t: { a: 1 } foo\nb: 1\n", 1, 13, "found `foo`"),
+    ("a: 10 ms\n", 1, 7, "found `ms`"),
+    ("a: 10 MB.x\nb: 1", 1, 7, "found `MB.x`"),
+    (
+        "BEGIN_PROLOG\na: 1 x\nEND_PROLOG\n",
+        2,
+        6,
+        "or END_PROLOG, found `x`",
+    ),
+    // A name alone on its line.
+    (
+        "a: 1\nfoo\nb: 1\n",
+        2,
+        4,
+        "expected `:` after `foo`, found the end of the line",
+    ),
+    ("a: 1\nfoo # c\n\nb: 1\n", 2, 4, "expected `:` after `foo`"),
+    (
+        "a: 1\nfoo",
+        2,
+        4,
+        "expected `:` after `foo`, found the end of the file",
+    ),
+    // A missing value, not the entry that is taken for it.
+    (
+        "a:\nb: 1\n",
+        1,
+        3,
+        "found `b:` on line 2 (`a` of line 1 has no value)",
+    ),
+    (
+        "t: {\n a: # c\n b: {}\n}\n",
+        2,
+        4,
+        "found `b:` on line 3 (`a` of line 2 has no value)",
+    ),
+    (
+        "t: { a:\n\n}\n",
+        1,
+        8,
+        "expected a value, found `}` on line 3",
+    ),
+    ("t: { a: }\n", 1, 9, "expected a value, found `}`"),
+    (
+        "a: [1,\n b\n: 2]",
+        3,
+        1,
+        "expected `,` or `]`, found `:` (the `[` of line 1 is still open)",
+    ),
+    // References.
+    (
+        "a: @local:: x\nb: 1\n",
+        1,
+        12,
+        "expected a name right after `@local::`, found white space",
+    ),
+    (
+        "a: [@sequence::]\n",
+        1,
+        16,
+        "expected a name right after `@sequence::`",
+    ),
+    (
+        "a: @local::1x\n",
+        1,
+        12,
+        "expected a name right after `@local::`, found `1x`",
+    ),
+    (
+        "@table:: x\n",
+        1,
+        9,
+        "expected a name right after `@table::`",
+    ),
+    // Trailing commas.
+    (
+        "a: [1, 2,\n# c\n\n]\n",
+        1,
+        9,
+        "found `]` on line 4 (FHiCL has no trailing comma)",
+    ),
+    (
+        "a: 1,\nb: 2\n",
+        1,
+        5,
+        "(white space alone stands between entries)",
+    ),
+    // A string that goes on to the next quote.
+    (
+        "a: \"x\nb: 1\nc: \"y\"\n",
+        1,
+        4,
+        "expected a closing `\"`, found a string that goes on to line 3 (is its closing quote missing?)",
+    ),
+    // A bracket that is open.
+    (
+        "a: [1, 2\nb: 3\n",
+        2,
+        1,
+        "found `b:` (the `[` of line 1 is still open)",
+    ),
+];
+
+#[test]
+fn an_error_stands_where_the_fault_is() {
+    for (text, line, column, words) in PLACES {
+        let error = fhicl::parse(text).expect_err(text);
+        assert_eq!(
+            (error.line, error.column),
+            (*line, *column),
+            "{text:?}: {error}"
+        );
+        assert!(error.to_string().contains(words), "{text:?}: {error}");
+    }
+}
+
+/// Characters that an editor does not show are named, and shown.
+#[test]
+fn odd_characters_are_named_and_shown() {
+    for (text, column, name, line) in [
+        ("a:\u{a0}1\n", 3, "U+00A0 (NO-BREAK SPACE)", "a:␣1"),
+        ("a\u{a0}: 1\n", 2, "U+00A0 (NO-BREAK SPACE)", "a␣: 1"),
+        ("\u{a0}a: 1\n", 1, "U+00A0 (NO-BREAK SPACE)", "␣a: 1"),
+        ("a: 10\u{a0}\n", 6, "U+00A0 (NO-BREAK SPACE)", "a: 10␣"),
+        (
+            "a: [1,\u{202f}2]\n",
+            7,
+            "U+202F (NARROW NO-BREAK SPACE)",
+            "a: [1,␣2]",
+        ),
+        (
+            "a: \"x\"\u{a0}\n",
+            7,
+            "U+00A0 (NO-BREAK SPACE)",
+            "a: \"x\"␣",
+        ),
+        ("a: \"x\u{b}y\"\n", 6, "U+000B (VERTICAL TAB)", "a: \"x␋y\""),
+        ("a: 'x\u{c}y'\n", 6, "U+000C (FORM FEED)", "a: 'x␌y'"),
+        ("a: 1\u{1b}[0m\n", 5, "U+001B (ESCAPE)", "a: 1␛[0m"),
+        (
+            "a: \u{201c}x\u{201d}\n",
+            4,
+            "U+201C (LEFT DOUBLE QUOTATION MARK)",
+            "a: “x”",
+        ),
+        ("a: \u{2212}5\n", 4, "U+2212 (MINUS SIGN)", "a: −5"),
+        ("a: 1 \u{1a}", 6, "U+001A (SUBSTITUTE)", "a: 1 ␚"),
+    ] {
+        let error = fhicl::parse(text).expect_err(text);
+        let message = error.to_string();
+        assert_eq!((error.line, error.column), (1, column), "{message}");
+        assert!(message.contains(name), "{message}");
+        assert_eq!(
+            message.lines().nth(1),
+            Some(&*format!("1 | {line}")),
+            "{message}"
+        );
+    }
+    // Between tokens the two are white space.
+    assert!(fhicl::parse("a:\u{b}1\u{c}b: 2\n").is_ok());
+}
+
+#[test]
+fn a_file_in_utf_16_is_called_so() {
+    let text = "a: 1\nb: 2\n";
+    // As bytes that are not UTF-8 are read.
+    let latin1 = |bytes: Vec<u8>| bytes.into_iter().map(char::from).collect::<String>();
+    let little = |text: &str| latin1(text.encode_utf16().flat_map(u16::to_le_bytes).collect());
+    let big = |text: &str| latin1(text.encode_utf16().flat_map(u16::to_be_bytes).collect());
+    for (text, found) in [
+        (
+            little(&format!("\u{feff}{text}")),
+            "U+00FF U+00FE, the byte order mark of UTF-16",
+        ),
+        (
+            big(&format!("\u{feff}{text}")),
+            "U+00FE U+00FF, the byte order mark of UTF-16",
+        ),
+        (little(text), "U+0000 (NULL)"),
+        (big(text), "U+0000 (NULL)"),
+    ] {
+        let message = fhicl::parse(&text).unwrap_err().to_string();
+        assert!(message.contains(found), "{message}");
+        assert!(message.contains("iconv -f UTF-16 -t UTF-8"), "{message}");
+        assert!(message.contains("␀"), "{message}");
     }
 }
 

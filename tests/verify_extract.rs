@@ -139,3 +139,115 @@ fn a_blob_can_not_write_outside_its_directory() {
         .exits(1)
         .says("this is no blob");
 }
+
+/// A blob as an archiver of old packed it.
+fn old_blob(run: u64, files: &[(&str, &str)]) -> String {
+    let stamp = format!("Run Number: {run}\nPacked on Oct 26 14:30 UTC\n");
+    let files: String = files
+        .iter()
+        .map(|(name, text)| format!("\n#####\n{name}.fcl:\n#####\n{text}"))
+        .collect();
+    format!("Start of Record\n{stamp}{files}\nEnd of Record\n{stamp}")
+}
+
+#[test]
+fn an_ambiguous_blob_is_extracted_with_a_warning() {
+    let test = archived();
+    let m1 = "\nx: \"a\n#####\nevil.fcl:\n#####\n\ny: 1\n\" \n";
+    let long = "x".repeat(300);
+    let names = [long.as_str(), &format!("{long}y")];
+    for (run, files) in [
+        (11, vec![("m1", m1), ("n", "\na: 1 \n")]),
+        (12, vec![("b", "\na: 1 \n"), ("a", "\na: 2 \n")]),
+        (13, vec![(names[0], "\na: 1 \n"), (names[1], "\na: 2 \n")]),
+    ] {
+        test.ucondb()
+            .upload(Run(run), Bytes::from(old_blob(run, &files)), Override::No)
+            .unwrap();
+    }
+    let output = test.path().join("out");
+    let extract = |run: &str| test.run(&["--extract", run, "--output", output.to_str().unwrap()]);
+    extract("11")
+        .exits(0)
+        .says("a string of m1.fcl looks like the heading of evil.fcl");
+    assert_eq!(fs::read_to_string(output.join("m1.fcl")).unwrap(), m1);
+    assert!(!output.join("evil.fcl").exists());
+    extract("12").exits(0).says("a.fcl stands behind b.fcl");
+    extract("13")
+        .exits(0)
+        .says("a file name of 304 bytes is too long");
+    let shortened = |end: &str| output.join(format!("{}{end}.fcl", "x".repeat(235)));
+    assert_eq!(fs::read_to_string(shortened("~")).unwrap(), "\na: 1 \n");
+    assert_eq!(fs::read_to_string(shortened("~2")).unwrap(), "\na: 2 \n");
+}
+
+#[test]
+fn a_blob_of_another_run_or_with_more_behind_it_is_an_error() {
+    let test = archived();
+    let files = [("a", "\na: 1 \n")];
+    let mut two_runs = old_blob(13, &files);
+    let last = two_runs.rfind("13").unwrap();
+    two_runs.replace_range(last..last + 2, "14");
+    for (run, blob, problem) in [
+        (11, old_blob(12, &files), "the blob says it is of run 12"),
+        (
+            12,
+            old_blob(12, &files) + "\n",
+            "it has 1 bytes behind its end",
+        ),
+        (
+            13,
+            two_runs,
+            "it says run 13 at its beginning and 14 at its end",
+        ),
+        (
+            14,
+            old_blob(14, &files).replacen("UTC\n\n", "UTC\nx\n\n", 1),
+            "it has 2 bytes before its first file",
+        ),
+    ] {
+        test.ucondb()
+            .upload(Run(run), Bytes::from(blob), Override::No)
+            .unwrap();
+        let output = test.path().join(format!("out{run}"));
+        test.run(&[
+            "--extract",
+            &run.to_string(),
+            "--output",
+            output.to_str().unwrap(),
+        ])
+        .exits(1)
+        .says(problem);
+        assert!(!output.exists());
+    }
+}
+
+/// A file that art reads in another way than artdaqDB is one warning; a string
+/// that looks like a file of the blob comes back in its file.
+#[test]
+fn odd_files_go_all_the_way_and_are_said_once() {
+    let test = Test::in_memory().record(7);
+    for (name, text) in [
+        (
+            "art",
+            "a: 1\nt: {\n  #include \"x.fcl\"\n  #include \"y.fcl\"\n  b.c: false#c\n}\n",
+        ),
+        ("m1", "x: \"a\n#####\nevil.fcl:\n#####\n\ny: 1\n\"\n"),
+    ] {
+        fs::write(test.records().join(format!("7/{name}.fcl")), text).unwrap();
+    }
+    let ended = test.run(&[]).exits(0);
+    let said = "run 7: art.fcl, line 3: an indented #include, a comment to art, is archived as a live \
+                one; line 5: a dotted name inside a table";
+    assert_eq!(ended.stderr.matches(said).count(), 1, "{}", ended.stderr);
+    let output = test.path().join("out");
+    test.run(&["--extract", "7", "--output", output.to_str().unwrap()])
+        .exits(0)
+        .does_not_say("WARNING");
+    assert!(!output.join("evil.fcl").exists());
+    assert_eq!(
+        fs::read_to_string(output.join("m1.fcl")).unwrap(),
+        "\nx: \"a\\n#####\\nevil.fcl:\\n#####\\n\\ny: 1\\n\" \n"
+    );
+    test.run(&["--verify"]).exits(0);
+}

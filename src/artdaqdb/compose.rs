@@ -33,6 +33,9 @@ pub(super) fn compose(
         path: PathBuf::from(format!("{}.fcl", file.entity)),
         source: Box::new(source),
     })?;
+    if let Some(warning) = tree.warning() {
+        log::warn!("run {run}: {}.fcl, {warning}", file.entity);
+    }
     let assigned = time_stamp();
     let head = DocumentHead {
         oid: &oid.to_string(),

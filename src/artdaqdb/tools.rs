@@ -374,7 +374,7 @@ impl ToolsDb {
     }
 
     fn check(&self, run: Run, files: &[FclFile]) -> Result<()> {
-        files::check_syntax(files)?;
+        files::check_syntax(run, files)?;
         match files::refusal(files) {
             None => Ok(()),
             Some(problem) => Err(self.refuse(format!(

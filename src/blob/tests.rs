@@ -1,4 +1,9 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
 use super::*;
+use crate::fhicl::{self, AtomKind, Content, Entry};
 
 fn file(entity: &str, text: &str) -> FclFile {
     FclFile {
@@ -121,6 +126,143 @@ fn the_same_record_packed_at_another_time_is_the_same() {
     ));
 }
 
+/// What FHiCL has to look like a blob, in strings and comments.
+const PIECES: [&str; 14] = [
+    "\n#####\nevil.fcl:\n#####\n",
+    "#####\n",
+    "\n#####",
+    "\nb.fcl:\n",
+    ".fcl:",
+    "\n",
+    "\nEnd of Record\n",
+    "Run Number: 1\n",
+    "Packed on Oct 06 14:30 UTC\n",
+    "Start of Record\n",
+    "x",
+    "\\\\",
+    "# ",
+    "y: 1 ",
+];
+
+fn piece() -> impl Strategy<Value = String> {
+    vec(select(PIECES.to_vec()), 0..6).prop_map(|pieces| pieces.concat())
+}
+
+/// A FHiCL text as the archive holds it, of strings and comments made of pieces.
+fn fcl() -> impl Strategy<Value = String> {
+    let comment = vec(select(vec!["#####", "# a.fcl:", "#b.fcl:", "# c"]), 0..3);
+    let entry = (
+        comment,
+        piece(),
+        any::<bool>(),
+        select(vec!["", "#####", "# z.fcl:"]),
+    );
+    vec(entry, 0..5).prop_map(|entries| {
+        let mut text = String::new();
+        for (number, (comments, string, single, annotation)) in entries.into_iter().enumerate() {
+            for comment in comments {
+                text.push_str(comment);
+                text.push('\n');
+            }
+            let quote = if single { '\'' } else { '"' };
+            text.push_str(&format!(
+                "a{number}: {quote}{string} {quote} {annotation}\n"
+            ));
+        }
+        fhicl::write(&fhicl::parse(&text).unwrap_or_else(|error| panic!("{error}")))
+    })
+}
+
+/// The names and strings of a text, escapes undone.
+fn meaning(text: &str) -> Vec<(String, String)> {
+    let document = fhicl::parse(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let mut values = Vec::new();
+    for entry in &document.main {
+        let Entry::Assignment { name, value } = entry else {
+            panic!("{entry:?}");
+        };
+        let string = match &value.content {
+            Content::Atom(AtomKind::DoubleQuoted, text) => text
+                .replace("\\\\", "\u{0}")
+                .replace("\\n", "\n")
+                .replace('\u{0}', "\\"),
+            Content::Atom(_, text) => text.to_string(),
+            other => panic!("{other:?}"),
+        };
+        values.push((name.to_string(), string));
+    }
+    values
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Files come back as they were; where something in them looks like another
+    /// file, with the same meaning.
+    #[test]
+    fn whatever_files_hold_they_come_back(texts in vec(fcl(), 0..4)) {
+        let names = ["a", "b", "evil", "RunHistory"];
+        let files: Vec<FclFile> =
+            names.iter().zip(&texts).map(|(name, text)| file(name, text)).collect();
+        let blob = pack(Run(7), &files, noon());
+        let read = read(&blob).unwrap();
+        prop_assert_eq!(read.run, Run(7));
+        prop_assert_eq!(read.files.len(), files.len(), "{}", blob);
+        for (back, file) in read.files.iter().zip(&files) {
+            prop_assert_eq!(&back.entity, &file.entity);
+            if !blob.contains(&file.text) {
+                prop_assert_eq!(meaning(&back.text), meaning(&file.text), "{}", blob);
+            } else {
+                prop_assert_eq!(&back.text, &file.text);
+            }
+        }
+        // Who takes it apart at its headings alone finds the same.
+        let end = blob.rfind(END).unwrap();
+        prop_assert_eq!(headings(&blob[..end]).len(), files.len(), "{}", blob);
+    }
+}
+
+#[test]
+fn a_string_that_looks_like_a_heading_is_written_on_one_line() {
+    let heading = "\n#####\nevil.fcl:\n#####\n";
+    for (text, packed) in [
+        (
+            format!("\nx: \"a{heading}\ny: 1\n\" \n\nz: \"b\nc\" \n"),
+            "\nx: \"a\\n#####\\nevil.fcl:\\n#####\\n\\ny: 1\\n\" \n\nz: \"b\nc\" \n",
+        ),
+        (
+            format!("\nx: ['\\{heading}\"'] \n"),
+            "\nx: [\"\\\\\\n#####\\nevil.fcl:\\n#####\\n\\\"\"] \n",
+        ),
+        // A comment, and a name and an annotation that look like a file's name.
+        (
+            "#####\na: 1 # x.fcl:\n#####\nb: 2 \n".to_owned(),
+            "#####\na: 1 # x.fcl:\n##### \nb: 2 \n",
+        ),
+        (
+            "#####\na: \"\n#####\n\" \n".to_owned(),
+            "#####\na: \"\n#####\n\" \n",
+        ),
+    ] {
+        assert_eq!(unambiguous::text(&text), packed, "{text}");
+    }
+}
+
+/// Only the two lines that say when a blob was packed are left out.
+#[test]
+fn a_line_of_a_file_that_begins_like_the_time_is_compared() {
+    let one = [file("a", "\na: \"\nPacked on Monday\n\" \n")];
+    let other = [file("a", "\na: \"\nPacked on Tuesday\n\" \n")];
+    let pack = |files: &[FclFile]| pack(Run(1), files, noon());
+    assert!(same_record(pack(&one).as_bytes(), pack(&one).as_bytes()));
+    assert!(!same_record(pack(&one).as_bytes(), pack(&other).as_bytes()));
+    // What is no blob is compared as it is.
+    assert!(same_record(b"Packed on x\n", b"Packed on x\n"));
+    assert!(!same_record(b"Packed on x\n", b"Packed on y\n"));
+    let more = pack(&one) + "Packed on z\n";
+    assert!(!same_record(pack(&one).as_bytes(), more.as_bytes()));
+}
+
 #[test]
 fn a_clean_blob_has_no_findings() {
     let blob = pack(
@@ -214,7 +356,14 @@ fn a_value_on_the_next_line_is_a_value() {
 
 #[test]
 fn a_text_that_begins_like_a_heading_is_a_text() {
-    let files = [file("a", "#####\nb.fcl:\n#####\nx"), file("c", "")];
+    let text = "#####\nb.fcl:\n#####\nx";
+    let files = [file("a", text), file("c", "")];
+    let blob = pack(Run(1), &files, noon());
+    // FHiCL that no archiver writes: the comment gets a blank behind it.
+    let expected = [file("a", "#####\nb.fcl:\n##### \nx"), file("c", "")];
+    assert_eq!(unpack(&blob).unwrap(), expected);
+    // What is no FHiCL stays, and is found all the same.
+    let files = [file("a", &format!("{text} ;")), file("c", "")];
     let blob = pack(Run(1), &files, noon());
     assert_eq!(unpack(&blob).unwrap(), files);
     let found = check(&blob)[0].to_string();

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::character;
+
 const END_OF_FILE: &str = "the end of the file";
 
 /// How much of a long line an error shows before and after its column.
@@ -34,7 +36,28 @@ pub struct SyntaxError {
 impl SyntaxError {
     /// An error at the byte `at` of `text`, with what stands there.
     pub(super) fn new(text: &str, at: usize, expected: impl Into<String>) -> Box<SyntaxError> {
-        Self::found(text, at, expected, token(&text[at..]))
+        let error = Self::found(text, at, expected, token(&text[at..]));
+        match text[at..].chars().next().and_then(character::advice) {
+            Some(advice) => error.hint(advice),
+            None => error,
+        }
+    }
+
+    /// An error at the byte `at` of `text` for what comes further on, at `cause`,
+    /// if that is on a later line.
+    pub(super) fn before(
+        text: &str,
+        at: usize,
+        cause: usize,
+        expected: impl Into<String>,
+    ) -> Box<SyntaxError> {
+        let found = token(&text[cause..]);
+        let lines = line_ends(&text[..cause]) - line_ends(&text[..at]);
+        if lines == 0 || found == END_OF_FILE {
+            return Self::found(text, at, expected, found);
+        }
+        let line = 1 + line_ends(&text[..cause]);
+        Self::found(text, at, expected, format!("{found} on line {line}"))
     }
 
     /// An error at the byte `at` of `text`, with words of its own for what
@@ -67,8 +90,8 @@ impl SyntaxError {
             source_line.push_str("...");
             caret += 3;
         }
-        source_line.extend(before[cut_before..].iter().copied().map(printable));
-        source_line.extend(after.iter().take(AFTER).copied().map(printable));
+        source_line.extend(before[cut_before..].iter().copied().map(character::shown));
+        source_line.extend(after.iter().take(AFTER).copied().map(character::shown));
         if after.len() > AFTER {
             source_line.push_str("...");
         }
@@ -83,18 +106,25 @@ impl SyntaxError {
         })
     }
 
-    /// The same error with advice.
+    /// The same error with advice, if it has none.
     pub(super) fn hint(
         mut self: Box<Self>,
         hint: impl Into<Cow<'static, str>>,
     ) -> Box<SyntaxError> {
-        self.hint = hint.into();
+        if self.hint.is_empty() {
+            self.hint = hint.into();
+        }
         self
+    }
+
+    /// Whether the file ends too early.
+    pub(super) fn is_end_of_file(&self) -> bool {
+        self.found == END_OF_FILE
     }
 
     /// The same error; if the file ends too early, with what is not complete.
     pub(super) fn incomplete(self: Box<Self>, what: impl FnOnce() -> String) -> Box<SyntaxError> {
-        if self.found == END_OF_FILE && self.hint.is_empty() {
+        if self.is_end_of_file() {
             self.hint(what())
         } else {
             self
@@ -102,13 +132,13 @@ impl SyntaxError {
     }
 }
 
-/// Keeps a terminal safe from what a broken file holds.
-fn printable(c: char) -> char {
-    if c == '\t' || !c.is_control() {
-        c
-    } else {
-        char::REPLACEMENT_CHARACTER
-    }
+/// How many lines end in a text.
+fn line_ends(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let ends = bytes.iter().enumerate().filter(|(index, byte)| {
+        **byte == b'\n' || (**byte == b'\r' && bytes.get(index + 1) != Some(&b'\n'))
+    });
+    ends.count()
 }
 
 /// The word at the beginning of `rest`, for an error.
@@ -119,6 +149,9 @@ fn token(rest: &str) -> String {
     if first == '\n' || first == '\r' {
         return "the end of the line".to_owned();
     }
+    if let Some(name) = character::describe(first) {
+        return name;
+    }
     if first.is_whitespace() {
         return "white space".to_owned();
     }
@@ -127,13 +160,12 @@ fn token(rest: &str) -> String {
         first.to_string()
     } else {
         rest.chars()
-            .take_while(|c| !c.is_whitespace() && !",]})".contains(*c))
+            .take_while(|c| {
+                !c.is_whitespace() && !",]})".contains(*c) && character::describe(*c).is_none()
+            })
             .take(40)
             .collect()
     };
-    if word.chars().any(char::is_control) {
-        return format!("the control character U+{:04X}", u32::from(first));
-    }
     format!("`{word}`")
 }
 

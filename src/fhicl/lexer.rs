@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 
+use super::character;
 use super::error::SyntaxError;
-use super::tree::{AtomKind, Comment};
+use super::tree::{Ambiguity, AtomKind, Comment};
 
 /// What the lexer and the parser give; boxed, so that a result stays small.
 pub(super) type Result<T> = std::result::Result<T, Box<SyntaxError>>;
@@ -22,6 +23,8 @@ pub(super) struct Cursor<'a> {
     /// How many includes there were up to here. Those that are commented out
     /// count: artdaqDB numbers them along with the others.
     pub(super) includes: u32,
+    /// The first of each kind, with its line.
+    pub(super) ambiguities: Vec<(Ambiguity, u32)>,
 }
 
 impl<'a> Cursor<'a> {
@@ -33,6 +36,14 @@ impl<'a> Cursor<'a> {
             line: 1,
             comments: Vec::new(),
             includes: 0,
+            ambiguities: Vec::new(),
+        }
+    }
+
+    /// Notes what other programs read in another way.
+    pub(super) fn ambiguous(&mut self, what: Ambiguity, line: u32) {
+        if self.ambiguities.iter().all(|(noted, _)| *noted != what) {
+            self.ambiguities.push((what, line));
         }
     }
 
@@ -138,6 +149,9 @@ impl<'a> Cursor<'a> {
             text: Cow::Borrowed(line),
         });
         let end = self.at + line.len();
+        if self.at > 0 && matches!(self.byte(self.at - 1), Some(b' ' | b'\t')) {
+            self.ambiguous(Ambiguity::IndentedInclude, self.line);
+        }
         self.at += "#include".len();
         let word_end = self.at;
         while matches!(self.peek(), Some(b' ' | b'\t')) {
@@ -252,8 +266,8 @@ impl<'a> Cursor<'a> {
 
     /// Reads a scalar that has no quotes and no parentheses.
     pub(super) fn bare(&mut self) -> Result<(AtomKind, &'a str)> {
-        // fhicl-cpp takes `true#` for a string, but `true #` for a bool. As the
-        // blank is there when a file comes back, both are a bool here.
+        // fhicl-cpp takes `true#` for a string, but `true #` for a bool. artdaqDB
+        // gives it back with the blank, so both are a bool here.
         const MARKS: &[u8] = b"#/,]}";
         const WORD_MARKS: &[u8] = b"#/,]}.[:";
         let start = self.at;
@@ -268,9 +282,13 @@ impl<'a> Cursor<'a> {
             && self.ends(start + token.len(), MARKS)
         {
             self.at += token.len();
+            self.word_before_comment();
             return Ok((kind, &self.text[start..self.at]));
         }
         if let Some(number) = self.number() {
+            if number.ends_with('y') {
+                self.word_before_comment();
+            }
             return Ok((AtomKind::Number, number));
         }
         let end = self.run(start, is_word);
@@ -292,6 +310,7 @@ impl<'a> Cursor<'a> {
         if digit || end == start || !self.ends(end, WORD_MARKS) {
             return Err(self.not_a_value());
         }
+        self.referred(start, end)?;
         self.at = end;
         Ok((AtomKind::Unquoted, &self.text[start..end]))
     }
@@ -308,7 +327,35 @@ impl<'a> Cursor<'a> {
         end
     }
 
+    /// Notes a comment right behind a word that means something.
+    fn word_before_comment(&mut self) {
+        if matches!(self.peek(), Some(b'#' | b'/')) {
+            self.ambiguous(Ambiguity::WordBeforeComment, self.line);
+        }
+    }
+
+    /// Checks that a reference names something.
+    fn referred(&self, start: usize, end: usize) -> Result<()> {
+        let word = &self.text[start..end];
+        for kind in ["@local::", "@sequence::", "@table::", "@db::"] {
+            if let Some(name) = word.strip_prefix(kind)
+                && !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            {
+                let expected = format!("a name right after `{kind}`");
+                return Err(SyntaxError::new(self.text, start + kind.len(), expected));
+            }
+        }
+        Ok(())
+    }
+
     fn not_a_value(&self) -> Box<SyntaxError> {
+        let mut word = self.text[self.at..].char_indices();
+        let odd = word
+            .find(|(_, c)| c.is_ascii_whitespace() || character::describe(*c).is_some())
+            .filter(|(at, c)| *at > 0 && character::describe(*c).is_some());
+        if let Some((at, _)) = odd {
+            return SyntaxError::new(self.text, self.at + at, "white space after the value");
+        }
         let error = self.error("a value");
         match self.peek() {
             None | Some(b',' | b']' | b'}' | b')' | b':' | b'#') => error,

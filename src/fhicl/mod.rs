@@ -5,6 +5,7 @@
 //! gives the text that artdaqDB gives back for that document. The grammar is
 //! that of fhicl-cpp 4.18; `docs/fhicl.md` tells what is kept and what is not.
 
+mod character;
 mod error;
 mod lexer;
 mod parser;
@@ -18,6 +19,7 @@ pub use error::SyntaxError;
 pub use parser::{MAX_DEPTH, parse};
 pub use remarks::Remarks;
 pub use tree::{
-    AtomKind, Comment, Content, Document, Entry, INCLUDE_KEY, Protection, SPLICE_KEY, Value,
+    Ambiguity, AtomKind, Comment, Content, Document, Entry, INCLUDE_KEY, Protection, SPLICE_KEY,
+    Value,
 };
 pub use writer::write;

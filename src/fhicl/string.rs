@@ -53,11 +53,15 @@ impl<'a> Cursor<'a> {
         let content = &self.text[open + 1..self.at];
         self.at += 1;
         if !self.ends(self.at, b",]}") {
+            if self.line > line && !(double && content.contains("\\\\\"")) {
+                let expected = format!("a closing `{}`", char::from(quote));
+                let found = format!("a string that goes on to line {}", self.line);
+                let error = SyntaxError::found(self.text, open, expected, found);
+                return Err(error.hint("is its closing quote missing?"));
+            }
             let error = self.error("white space, `,`, `]` or `}` after the string");
             return Err(if double && content.contains("\\\\\"") {
                 error.hint(BACKSLASH_AT_END)
-            } else if self.line > line {
-                error.hint("the string begins on an earlier line: is its closing quote missing?")
             } else {
                 error
             });

@@ -5,25 +5,29 @@ use std::collections::HashMap;
 
 use super::tree::{Content, Entry, Protection, Value};
 
-/// Protects a value and all that is in it, as fhicl-cpp does.
-pub(super) fn protect(value: &mut Value, protection: Protection) -> std::result::Result<(), ()> {
-    if value.protection != Protection::None {
-        // What is in it has this protection or a stronger one already.
-        return if value.protection < protection {
-            Err(())
-        } else {
-            Ok(())
+/// Whether something in a value has a weaker protection than `@protect_error`,
+/// which fhicl-cpp refuses in a value that has this one.
+///
+/// fhicl-cpp looks through a copy of the value, so that a protection does not
+/// reach what is in it.
+pub(super) fn has_weaker_inside(value: &Value) -> bool {
+    let mut open = vec![value];
+    while let Some(value) = open.pop() {
+        let inner: &mut dyn Iterator<Item = &Value> = match &value.content {
+            Content::Atom(..) => &mut std::iter::empty(),
+            Content::Sequence(values) => &mut values.iter(),
+            Content::Table(entries) => &mut entries.iter().filter_map(Entry::value),
         };
+        for value in inner {
+            match value.protection {
+                Protection::None => open.push(value),
+                Protection::Ignore => return true,
+                // Its own value was looked through when it was read.
+                Protection::Error => {}
+            }
+        }
     }
-    value.protection = protection;
-    match &mut value.content {
-        Content::Atom(..) => Ok(()),
-        Content::Sequence(values) => values.iter_mut().try_for_each(|v| protect(v, protection)),
-        Content::Table(entries) => entries.iter_mut().try_for_each(|entry| match entry {
-            Entry::Assignment { value, .. } => protect(value, protection),
-            Entry::Include { .. } | Entry::Splice { .. } => Ok(()),
-        }),
-    }
+    false
 }
 
 /// A table as it is read. A repeated name replaces the earlier value in its

@@ -2,6 +2,7 @@
 //! scalar as the token that was written.
 
 use std::borrow::Cow;
+use std::fmt;
 
 /// What artdaqDB calls an entry that is an `#include`, before its number. No
 /// name of a file's own may begin so.
@@ -21,6 +22,50 @@ pub struct Document<'a> {
     pub main: Vec<Entry<'a>>,
     /// Every comment in the order of its line; at most one a line.
     pub comments: Vec<Comment<'a>>,
+    /// What other programs read in another way, the first of each kind with its
+    /// line, counted from 1.
+    pub ambiguities: Vec<(Ambiguity, u32)>,
+}
+
+/// What artdaqDB and the archiver read in one way, and art in another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ambiguity {
+    /// Blanks before an `#include`.
+    IndentedInclude,
+    /// `false#c`.
+    WordBeforeComment,
+    /// `t: { x.y: 1 }`.
+    DottedName,
+}
+
+impl fmt::Display for Ambiguity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Ambiguity::IndentedInclude => {
+                "an indented #include, a comment to art, is archived as a live one"
+            }
+            Ambiguity::WordBeforeComment => {
+                "true, false, @nil or infinity right before a comment, a string to art, is \
+                 archived as what it says"
+            }
+            Ambiguity::DottedName => {
+                "a dotted name inside a table, which art refuses, is archived as it is"
+            }
+        })
+    }
+}
+
+impl Document<'_> {
+    /// Returns one line for operators about all ambiguities: `line 3: ...`.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let all: Vec<String> = self
+            .ambiguities
+            .iter()
+            .map(|(what, line)| format!("line {line}: {what}"))
+            .collect();
+        (!all.is_empty()).then(|| format!("{}, as artdaqDB does", all.join("; ")))
+    }
 }
 
 /// A comment, with its `#` or `//`, up to the end of its line.
@@ -61,6 +106,16 @@ pub enum Entry<'a> {
     },
 }
 
+impl<'a> Entry<'a> {
+    /// The value of an assignment.
+    pub(super) fn value(&self) -> Option<&Value<'a>> {
+        match self {
+            Entry::Assignment { value, .. } => Some(value),
+            Entry::Include { .. } | Entry::Splice { .. } => None,
+        }
+    }
+}
+
 /// A value, with where it stands and how it is protected.
 #[derive(Debug, Clone)]
 pub struct Value<'a> {
@@ -68,7 +123,7 @@ pub struct Value<'a> {
     pub content: Content<'a>,
     /// The line on which it begins, counted from 1.
     pub line: u32,
-    /// Its protection, its own or that of the table or sequence around it.
+    /// Its own protection. That of a table or sequence is not of what is in it.
     pub protection: Protection,
 }
 
@@ -147,32 +202,119 @@ impl PartialEq for Entry<'_> {
                     value: other_value,
                 },
             ) => name == other_name && value == other_value,
-            (
-                Entry::Include { file, outside, .. },
-                Entry::Include {
-                    file: other_file,
-                    outside: other_outside,
-                    ..
-                },
-            ) => file == other_file && outside == other_outside,
-            (
-                Entry::Splice { reference, .. },
-                Entry::Splice {
-                    reference: other_reference,
-                    ..
-                },
-            ) => reference == other_reference,
-            _ => false,
+            _ => equal_but_for_values(self, other),
         }
     }
 }
 
 impl Eq for Entry<'_> {}
 
+/// Whether two entries are equal, the values of assignments aside.
+fn equal_but_for_values(one: &Entry, other: &Entry) -> bool {
+    match (one, other) {
+        (Entry::Assignment { name, .. }, Entry::Assignment { name: other, .. }) => name == other,
+        (
+            Entry::Include { file, outside, .. },
+            Entry::Include {
+                file: other_file,
+                outside: other_outside,
+                ..
+            },
+        ) => file == other_file && outside == other_outside,
+        (
+            Entry::Splice { reference, .. },
+            Entry::Splice {
+                reference: other, ..
+            },
+        ) => reference == other,
+        _ => false,
+    }
+}
+
+/// Without recursion, as everything that walks a tree.
 impl PartialEq for Value<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.protection == other.protection && self.content == other.content
+        let mut open = vec![(self, other)];
+        while let Some((one, other)) = open.pop() {
+            let equal = one.protection == other.protection
+                && match (&one.content, &other.content) {
+                    (Content::Atom(kind, text), Content::Atom(other_kind, other_text)) => {
+                        kind == other_kind && text == other_text
+                    }
+                    (Content::Sequence(values), Content::Sequence(others)) => {
+                        open.extend(values.iter().zip(others));
+                        values.len() == others.len()
+                    }
+                    (Content::Table(entries), Content::Table(others)) => {
+                        let pairs = entries.iter().zip(others);
+                        open.extend(
+                            pairs.filter_map(|(one, other)| Some((one.value()?, other.value()?))),
+                        );
+                        entries.len() == others.len()
+                            && entries
+                                .iter()
+                                .zip(others)
+                                .all(|(one, other)| equal_but_for_values(one, other))
+                    }
+                    _ => false,
+                };
+            if !equal {
+                return false;
+            }
+        }
+        true
     }
 }
 
 impl Eq for Value<'_> {}
+
+/// What lies in a table or sequence, as a tree is dropped.
+enum Inside<'a> {
+    Values(Vec<Value<'a>>),
+    Entries(Vec<Entry<'a>>),
+}
+
+/// Without recursion: dropping a tree that nests deep would exhaust the stack.
+impl Drop for Content<'_> {
+    fn drop(&mut self) {
+        let mut open = Vec::new();
+        match self {
+            Content::Atom(..) => {}
+            Content::Sequence(values) => take_from_values(values, &mut open),
+            Content::Table(entries) => take_from_entries(entries, &mut open),
+        }
+        while let Some(inside) = open.pop() {
+            match inside {
+                Inside::Values(mut values) => take_from_values(&mut values, &mut open),
+                Inside::Entries(mut entries) => take_from_entries(&mut entries, &mut open),
+            }
+        }
+    }
+}
+
+fn take_from_values<'a>(values: &mut [Value<'a>], open: &mut Vec<Inside<'a>>) {
+    for value in values {
+        take_inside(&mut value.content, open);
+    }
+}
+
+fn take_from_entries<'a>(entries: &mut [Entry<'a>], open: &mut Vec<Inside<'a>>) {
+    for entry in entries {
+        if let Entry::Assignment { value, .. } = entry {
+            take_inside(&mut value.content, open);
+        }
+    }
+}
+
+/// Takes what lies in a table or sequence, and leaves it empty.
+fn take_inside<'a>(content: &mut Content<'a>, open: &mut Vec<Inside<'a>>) {
+    match content {
+        Content::Sequence(values) if !values.is_empty() => {
+            open.push(Inside::Values(std::mem::take(values)));
+        }
+        Content::Table(entries) if !entries.is_empty() => {
+            open.push(Inside::Entries(std::mem::take(entries)));
+        }
+        _ => {}
+    }
+}

@@ -3,6 +3,8 @@
 //! its comment, empty or not; a scalar or sequence ends with a blank, its
 //! annotation and a line end; a table ends right after its `}`.
 
+use std::slice;
+
 use super::remarks::Remarks;
 use super::tree::{AtomKind, Content, Document, Entry, Value};
 
@@ -27,7 +29,17 @@ struct Writer<'d> {
     out: String,
 }
 
-impl Writer<'_> {
+/// A table or sequence that is not written to its end yet.
+enum Open<'d> {
+    Table(slice::Iter<'d, Entry<'d>>),
+    Sequence {
+        elements: slice::Iter<'d, Value<'d>>,
+        is_first: bool,
+        line: u32,
+    },
+}
+
+impl<'d> Writer<'d> {
     fn prolog(&mut self) {
         let mut open = false;
         for entry in &self.document.prolog {
@@ -47,7 +59,42 @@ impl Writer<'_> {
         }
     }
 
-    fn entry(&mut self, entry: &Entry) {
+    /// Writes an entry, without recursion.
+    fn entry(&mut self, entry: &'d Entry<'d>) {
+        let mut open = Vec::new();
+        self.begin_entry(entry, &mut open);
+        while let Some(innermost) = open.last_mut() {
+            match innermost {
+                Open::Table(entries) => match entries.next() {
+                    Some(entry) => self.begin_entry(entry, &mut open),
+                    None => {
+                        self.out.push_str("\n}");
+                        open.pop();
+                    }
+                },
+                Open::Sequence {
+                    elements,
+                    is_first,
+                    line,
+                } => match elements.next() {
+                    Some(element) => {
+                        if !std::mem::take(is_first) {
+                            self.out.push_str(", ");
+                        }
+                        self.begin_value(element, &mut open);
+                    }
+                    None => {
+                        let line = *line;
+                        self.out.push(']');
+                        self.annotation(line);
+                        open.pop();
+                    }
+                },
+            }
+        }
+    }
+
+    fn begin_entry(&mut self, entry: &'d Entry<'d>, open: &mut Vec<Open<'d>>) {
         match entry {
             Entry::Assignment { name, value } => {
                 self.comment(value.line);
@@ -57,7 +104,7 @@ impl Writer<'_> {
                     self.out.push_str(keyword);
                 }
                 self.out.push_str(": ");
-                self.value(value);
+                self.begin_value(value, open);
                 if matches!(value.content, Content::Atom(..)) {
                     self.annotation(value.line);
                 }
@@ -75,9 +122,9 @@ impl Writer<'_> {
         }
     }
 
-    /// A value; a sequence with its annotation, which it has inside another
-    /// sequence, too, where a scalar has none.
-    fn value(&mut self, value: &Value) {
+    /// Writes a scalar, or the beginning of another value. A sequence ends with
+    /// its annotation, inside another sequence too, where a scalar has none.
+    fn begin_value(&mut self, value: &'d Value<'d>, open: &mut Vec<Open<'d>>) {
         match &value.content {
             Content::Atom(kind, text) => {
                 let quote = match kind {
@@ -89,23 +136,17 @@ impl Writer<'_> {
                 self.out.push_str(text);
                 self.out.push_str(quote);
             }
-            Content::Sequence(values) => {
+            Content::Sequence(elements) => {
                 self.out.push('[');
-                for (index, element) in values.iter().enumerate() {
-                    if index > 0 {
-                        self.out.push_str(", ");
-                    }
-                    self.value(element);
-                }
-                self.out.push(']');
-                self.annotation(value.line);
+                open.push(Open::Sequence {
+                    elements: elements.iter(),
+                    is_first: true,
+                    line: value.line,
+                });
             }
             Content::Table(entries) => {
                 self.out.push_str("{\n");
-                for entry in entries {
-                    self.entry(entry);
-                }
-                self.out.push_str("\n}");
+                open.push(Open::Table(entries.iter()));
             }
         }
     }

@@ -202,11 +202,11 @@ impl<'a> Importer<'a> {
         let stored = self.artdaqdb.read(run)?;
         let mut missing = Vec::new();
         for file in files {
-            let document = fhicl::parse(&file.text).map_err(|source| Error::Syntax {
+            let text = fhicl::parse(&file.text).map(|document| fhicl::write(&document));
+            let text = text.map_err(|source| Error::Syntax {
                 path: path.join(format!("{}.fcl", file.entity)),
                 source: Box::new(source),
             })?;
-            let text = fhicl::write(&document);
             let mut documents = stored.files.iter();
             if !documents.any(|it| it.entity == file.entity && it.text == text) {
                 missing.push(file);

@@ -2,17 +2,18 @@
 //! can repeat, strings can hold raw control characters.
 //!
 //! Reading takes no recursion, so that no document can exhaust the stack; the
-//! depth is limited all the same, as the tree is dropped and walked.
+//! depth is limited all the same, as that of FHiCL is.
 
 use std::borrow::Cow;
 
 use super::DocumentError;
 use super::plain;
 use super::tree::{Builder, Tree};
+use crate::fhicl;
 
 /// How deep arrays and objects may lie in each other. A FHiCL value takes two
-/// levels of metadata.
-const MAX_DEPTH: usize = 600;
+/// levels of metadata, and a few lie around it.
+const MAX_DEPTH: usize = 2 * fhicl::MAX_DEPTH + 16;
 
 /// About how many bytes of a document stand for a value, those of its metadata
 /// among them.

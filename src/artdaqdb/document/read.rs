@@ -93,6 +93,7 @@ impl<'j> Reader<'j> {
             prolog,
             main,
             comments: self.comments,
+            ambiguities: Vec::new(),
         })
     }
 
@@ -102,66 +103,105 @@ impl<'j> Reader<'j> {
         count: usize,
         metadata: &Metadata<'j>,
     ) -> Result<Vec<Entry<'j>>> {
-        let mut children = Children::new(metadata.children()?);
-        let mut entries = Vec::with_capacity(count);
-        for (key, value) in members {
-            let metadata = children
-                .next(key)
-                .map(Metadata::of)
-                .ok_or_else(|| wrong(key, "has no metadata"))?;
-            entries.push(match value.kind() {
-                Kind::String(file) if is_key(key, INCLUDE_KEY) => Entry::Include {
-                    file: Cow::Borrowed(file),
-                    number: 0,
-                    outside: metadata.outside.is_some(),
-                },
-                Kind::String(reference)
-                    if is_key(key, SPLICE_KEY) && reference.starts_with("@table::") =>
-                {
-                    Entry::Splice {
-                        reference: Cow::Borrowed(reference),
-                        line: self.line(&metadata),
-                    }
-                }
-                _ => Entry::Assignment {
-                    name: Cow::Borrowed(key),
-                    value: self
-                        .value(value, &metadata)
-                        .map_err(|error| error.within(key))?,
-                },
-            });
-        }
-        Ok(entries)
+        let mut open = vec![Open::table(members, count, metadata, 0)?];
+        self.nested(&mut open).map_err(|error| {
+            let around = open.iter().rev();
+            around.fold(error, |error, open| error.within(&open.name()))
+        })
     }
 
-    fn value(&mut self, data: Json<'j>, metadata: &Metadata<'j>) -> Result<Value<'j>> {
-        let line = self.line(metadata);
-        let content = match data.kind() {
-            Kind::String(token) => {
-                Content::Atom(kind(borrowed(metadata.kind), token), Cow::Borrowed(token))
-            }
-            Kind::Token(token) => Content::Atom(AtomKind::Unquoted, Cow::Borrowed(token)),
-            Kind::Object(members) => {
-                Content::Table(self.entries(members, data.count(), metadata)?)
-            }
-            Kind::Array(_) => {
-                // The keys are "0", "1", ... in this order.
-                let mut children = metadata.children()?;
-                let mut values = Vec::with_capacity(data.count());
-                for (index, element) in data.elements().enumerate() {
-                    let value = match children.next() {
-                        Some((_, metadata)) => self.value(element, &Metadata::of(metadata)),
-                        None => Err(wrong("", "has no metadata")),
+    /// Reads the entries of the one table that is open, without recursion.
+    fn nested(&mut self, open: &mut Vec<Open<'j>>) -> Result<Vec<Entry<'j>>> {
+        loop {
+            let next = match open.last_mut() {
+                Some(Open::Table(table)) => match self.next_entry(table)? {
+                    Next::Entry(entry) => {
+                        table.entries.push(entry);
+                        continue;
+                    }
+                    Next::Value(value, metadata) => Some((value, metadata)),
+                    Next::End => None,
+                },
+                Some(Open::Sequence(sequence)) => sequence.next()?,
+                None => None,
+            };
+            let value = match next {
+                Some((data, metadata)) => {
+                    let line = self.line(&metadata);
+                    let content = match data.kind() {
+                        Kind::String(token) => {
+                            let kind = kind(borrowed(metadata.kind), token);
+                            Content::Atom(kind, Cow::Borrowed(token))
+                        }
+                        Kind::Token(token) => {
+                            Content::Atom(AtomKind::Unquoted, Cow::Borrowed(token))
+                        }
+                        Kind::Object(members) => {
+                            open.push(Open::table(members, data.count(), &metadata, line)?);
+                            continue;
+                        }
+                        Kind::Array(elements) => {
+                            open.push(Open::sequence(elements, data.count(), &metadata, line)?);
+                            continue;
+                        }
                     };
-                    values.push(value.map_err(|error| error.within(&index.to_string()))?);
+                    Value {
+                        content,
+                        line,
+                        protection: metadata.protection(),
+                    }
                 }
-                Content::Sequence(values)
+                None => match open.pop() {
+                    Some(Open::Table(table)) if open.is_empty() => return Ok(table.entries),
+                    Some(Open::Table(table)) => Value {
+                        content: Content::Table(table.entries),
+                        line: table.line,
+                        protection: table.protection,
+                    },
+                    Some(Open::Sequence(sequence)) => Value {
+                        content: Content::Sequence(sequence.values),
+                        line: sequence.line,
+                        protection: sequence.protection,
+                    },
+                    None => return Ok(Vec::new()),
+                },
+            };
+            match open.last_mut() {
+                Some(Open::Table(table)) => table.entries.push(Entry::Assignment {
+                    name: Cow::Borrowed(table.key),
+                    value,
+                }),
+                Some(Open::Sequence(sequence)) => sequence.values.push(value),
+                None => {}
             }
+        }
+    }
+
+    fn next_entry(&mut self, table: &mut OpenTable<'j>) -> Result<Next<'j>> {
+        let Some((key, value)) = table.members.next() else {
+            return Ok(Next::End);
         };
-        Ok(Value {
-            content,
-            line,
-            protection: metadata.protection(),
+        table.key = key;
+        let metadata = table
+            .children
+            .next(key)
+            .map(Metadata::of)
+            .ok_or_else(|| wrong("", "has no metadata"))?;
+        Ok(match value.kind() {
+            Kind::String(file) if is_key(key, INCLUDE_KEY) => Next::Entry(Entry::Include {
+                file: Cow::Borrowed(file),
+                number: 0,
+                outside: metadata.outside.is_some(),
+            }),
+            Kind::String(reference)
+                if is_key(key, SPLICE_KEY) && reference.starts_with("@table::") =>
+            {
+                Next::Entry(Entry::Splice {
+                    reference: Cow::Borrowed(reference),
+                    line: self.line(&metadata),
+                })
+            }
+            _ => Next::Value(value, metadata),
         })
     }
 
@@ -177,6 +217,93 @@ impl<'j> Reader<'j> {
             }
         }
         self.line
+    }
+}
+
+/// What comes next in a table.
+enum Next<'j> {
+    /// An include or an `@table::`.
+    Entry(Entry<'j>),
+    /// The value of an assignment.
+    Value(Json<'j>, Metadata<'j>),
+    End,
+}
+
+/// A table or sequence that is not read to its end yet.
+enum Open<'j> {
+    Table(OpenTable<'j>),
+    Sequence(OpenSequence<'j>),
+}
+
+struct OpenTable<'j> {
+    members: Members<'j>,
+    children: Children<'j>,
+    entries: Vec<Entry<'j>>,
+    /// The name of the entry that is read.
+    key: &'j str,
+    line: u32,
+    protection: Protection,
+}
+
+struct OpenSequence<'j> {
+    elements: Members<'j>,
+    /// The keys are "0", "1", ... in this order.
+    children: Members<'j>,
+    values: Vec<Value<'j>>,
+    line: u32,
+    protection: Protection,
+}
+
+impl<'j> Open<'j> {
+    fn table(
+        members: Members<'j>,
+        count: usize,
+        metadata: &Metadata<'j>,
+        line: u32,
+    ) -> Result<Open<'j>> {
+        Ok(Open::Table(OpenTable {
+            members,
+            children: Children::new(metadata.children()?),
+            entries: Vec::with_capacity(count),
+            key: "",
+            line,
+            protection: metadata.protection(),
+        }))
+    }
+
+    fn sequence(
+        elements: Members<'j>,
+        count: usize,
+        metadata: &Metadata<'j>,
+        line: u32,
+    ) -> Result<Open<'j>> {
+        Ok(Open::Sequence(OpenSequence {
+            elements,
+            children: metadata.children()?,
+            values: Vec::with_capacity(count),
+            line,
+            protection: metadata.protection(),
+        }))
+    }
+
+    /// The name or number of what is read in it.
+    fn name(&self) -> String {
+        match self {
+            Open::Table(table) => table.key.to_owned(),
+            Open::Sequence(sequence) => sequence.values.len().to_string(),
+        }
+    }
+}
+
+impl<'j> OpenSequence<'j> {
+    fn next(&mut self) -> Result<Option<(Json<'j>, Metadata<'j>)>> {
+        let Some((_, element)) = self.elements.next() else {
+            return Ok(None);
+        };
+        match self.children.next() {
+            Some((_, metadata)) => Ok(Some((element, Metadata::of(metadata)))),
+            None => Err(wrong("", "has no metadata")),
+        }
     }
 }
 

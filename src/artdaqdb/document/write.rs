@@ -1,5 +1,9 @@
 //! Writes a document straight from the syntax tree.
 
+use std::iter::Zip;
+use std::ops::RangeFrom;
+use std::slice;
+
 use super::plain;
 use super::sink::{Key, Sink};
 use super::text::Text;
@@ -41,20 +45,36 @@ fn size(document: &Document) -> usize {
 }
 
 fn entry_size(entry: &Entry) -> usize {
-    match entry {
-        Entry::Assignment { name, value } => name.len() * 2 + 16 + value_size(value),
-        Entry::Include { file, .. } => file.len() + 200,
-        Entry::Splice { reference, .. } => reference.len() + 200,
+    let mut open = vec![slice::from_ref(entry).iter()];
+    let mut values: Vec<&Value> = Vec::new();
+    let mut size = 0;
+    while let Some(entries) = open.pop() {
+        for entry in entries {
+            match entry {
+                Entry::Assignment { name, value } => {
+                    size += name.len() * 2 + 16;
+                    values.push(value);
+                }
+                Entry::Include { file, .. } => size += file.len() + 200,
+                Entry::Splice { reference, .. } => size += reference.len() + 200,
+            }
+        }
+        while let Some(value) = values.pop() {
+            match &value.content {
+                Content::Atom(AtomKind::Number, text) => size += text.len() + 75,
+                Content::Atom(_, text) => size += text.len() + 90,
+                Content::Sequence(elements) => {
+                    size += 100 + 11 * elements.len();
+                    values.extend(elements);
+                }
+                Content::Table(entries) => {
+                    size += 80;
+                    open.push(entries.iter());
+                }
+            }
+        }
     }
-}
-
-fn value_size(value: &Value) -> usize {
-    match &value.content {
-        Content::Atom(AtomKind::Number, text) => text.len() + 75,
-        Content::Atom(_, text) => text.len() + 90,
-        Content::Sequence(values) => 100 + values.iter().map(|v| 11 + value_size(v)).sum::<usize>(),
-        Content::Table(entries) => 80 + entries.iter().map(entry_size).sum::<usize>(),
-    }
+    size
 }
 
 const NAME: Key = Key::Known("name");
@@ -65,6 +85,18 @@ const CHILDREN: Key = Key::Known("children");
 const PROLOG: Key = Key::Known("prolog");
 const MAIN: Key = Key::Known("main");
 
+/// A table or sequence that is not written to its end yet.
+enum Open<'d> {
+    Table(slice::Iter<'d, Entry<'d>>),
+    Sequence(Zip<RangeFrom<u32>, slice::Iter<'d, Value<'d>>>),
+}
+
+impl<'d> Open<'d> {
+    fn sequence(values: &'d [Value<'d>]) -> Open<'d> {
+        Open::Sequence((0..).zip(values))
+    }
+}
+
 struct Writer<'d, S> {
     document: &'d Document<'d>,
     sink: &'d mut S,
@@ -73,7 +105,7 @@ struct Writer<'d, S> {
     remarks: Remarks<'d>,
 }
 
-impl<S: Sink> Writer<'_, S> {
+impl<'d, S: Sink> Writer<'d, S> {
     fn whole(&mut self, head: &DocumentHead) {
         let document = self.document;
         self.sink.open_object(Key::None);
@@ -94,7 +126,7 @@ impl<S: Sink> Writer<'_, S> {
         self.sink.close_object();
     }
 
-    fn part(&mut self, key: Key, comment: &str, entries: &[Entry]) {
+    fn part(&mut self, key: Key, comment: &str, entries: &'d [Entry<'d>]) {
         self.sink.open_object(key);
         self.sink.string(TYPE, "table");
         self.sink.string(COMMENT, comment);
@@ -120,61 +152,102 @@ impl<S: Sink> Writer<'_, S> {
         self.sink.close_object();
     }
 
-    fn data_table(&mut self, key: Key, entries: &[Entry]) {
+    /// Writes the values of a part of the document, without recursion.
+    fn data_table(&mut self, key: Key, entries: &'d [Entry<'d>]) {
         self.sink.open_object(key);
-        for entry in entries {
-            let key = self.key(entry);
-            match entry {
-                Entry::Assignment { value, .. } => self.data(key, value),
-                Entry::Include { file, .. } => self.sink.string(key, file),
-                Entry::Splice { reference, .. } => self.sink.string(key, reference),
+        let mut open = vec![Open::Table(entries.iter())];
+        while let Some(innermost) = open.last_mut() {
+            match innermost {
+                Open::Table(entries) => match entries.next() {
+                    Some(entry) => {
+                        let key = self.key(entry);
+                        match entry {
+                            Entry::Assignment { value, .. } => self.data(key, value, &mut open),
+                            Entry::Include { file, .. } => self.sink.string(key, file),
+                            Entry::Splice { reference, .. } => self.sink.string(key, reference),
+                        }
+                    }
+                    None => {
+                        self.sink.close_object();
+                        open.pop();
+                    }
+                },
+                Open::Sequence(elements) => match elements.next() {
+                    Some((_, element)) => self.data(Key::None, element, &mut open),
+                    None => {
+                        self.sink.close_array();
+                        open.pop();
+                    }
+                },
             }
         }
-        self.sink.close_object();
     }
 
-    fn data(&mut self, key: Key, value: &Value) {
+    /// Writes a scalar, or the beginning of another value.
+    fn data(&mut self, key: Key, value: &'d Value<'d>, open: &mut Vec<Open<'d>>) {
         match &value.content {
             Content::Atom(_, text) => self.sink.string(key, text),
-            Content::Table(entries) => self.data_table(key, entries),
+            Content::Table(entries) => {
+                self.sink.open_object(key);
+                open.push(Open::Table(entries.iter()));
+            }
             Content::Sequence(values) => {
                 self.sink.open_array(key);
-                for element in values {
-                    self.data(Key::None, element);
-                }
-                self.sink.close_array();
+                open.push(Open::sequence(values));
             }
         }
     }
 
-    /// The metadata of a table's entries, its `children`.
-    fn metadata_table(&mut self, entries: &[Entry]) {
+    /// Writes the metadata of a table's entries, its `children`.
+    fn metadata_table(&mut self, entries: &'d [Entry<'d>]) {
         self.sink.open_object(CHILDREN);
-        for entry in entries {
-            let key = self.key(entry);
-            match entry {
-                Entry::Assignment { value, .. } => self.metadata(key, value),
-                Entry::Include { outside, .. } => {
-                    self.sink.open_object(key);
-                    self.describe("string_doublequoted", "", Some(""));
-                    if *outside {
-                        self.sink.boolean(Key::Known(OUTSIDE), true);
+        let mut open = vec![Open::Table(entries.iter())];
+        while let Some(innermost) = open.last_mut() {
+            let next = match innermost {
+                Open::Table(entries) => entries.next().map(|entry| self.entry_metadata(entry)),
+                Open::Sequence(elements) => elements
+                    .next()
+                    .map(|(index, element)| self.metadata(Key::Numbered("", index), element)),
+            };
+            match next {
+                Some(inside) => open.extend(inside),
+                None => {
+                    self.sink.close_object();
+                    open.pop();
+                    // The metadata whose `children` these were.
+                    if !open.is_empty() {
+                        self.sink.close_object();
                     }
-                    self.sink.close_object();
                 }
-                Entry::Splice { line, .. } => {
-                    let comment = self.remarks.comment(*line);
-                    let annotation = self.remarks.annotation(*line);
-                    self.sink.open_object(key);
-                    self.describe("string_unquoted", comment, Some(annotation));
-                    self.sink.close_object();
+            }
+        }
+    }
+
+    /// Writes the metadata of an entry; if it has `children`, up to these, which
+    /// are returned.
+    fn entry_metadata(&mut self, entry: &'d Entry<'d>) -> Option<Open<'d>> {
+        let key = self.key(entry);
+        match entry {
+            Entry::Assignment { value, .. } => return self.metadata(key, value),
+            Entry::Include { outside, .. } => {
+                self.sink.open_object(key);
+                self.describe("string_doublequoted", "", Some(""));
+                if *outside {
+                    self.sink.boolean(Key::Known(OUTSIDE), true);
                 }
+            }
+            Entry::Splice { line, .. } => {
+                let comment = self.remarks.comment(*line);
+                let annotation = self.remarks.annotation(*line);
+                self.sink.open_object(key);
+                self.describe("string_unquoted", comment, Some(annotation));
             }
         }
         self.sink.close_object();
+        None
     }
 
-    fn metadata(&mut self, key: Key, value: &Value) {
+    fn metadata(&mut self, key: Key, value: &'d Value<'d>) -> Option<Open<'d>> {
         let comment = self.remarks.comment(value.line);
         let annotation = self.remarks.annotation(value.line);
         if let Content::Atom(kind, _) = value.content
@@ -184,7 +257,7 @@ impl<S: Sink> Writer<'_, S> {
         {
             // As most values are.
             self.sink.plain(key, plain::of(kind));
-            return;
+            return None;
         }
         self.sink.open_object(key);
         match &value.content {
@@ -195,18 +268,16 @@ impl<S: Sink> Writer<'_, S> {
         if let Some(keyword) = value.protection.keyword() {
             self.sink.string(Key::Known("protection"), keyword);
         }
-        match &value.content {
-            Content::Atom(..) => {}
-            Content::Table(entries) => self.metadata_table(entries),
-            Content::Sequence(values) => {
-                self.sink.open_object(CHILDREN);
-                for (index, element) in (0..).zip(values) {
-                    self.metadata(Key::Numbered("", index), element);
-                }
+        let inside = match &value.content {
+            Content::Atom(..) => {
                 self.sink.close_object();
+                return None;
             }
-        }
-        self.sink.close_object();
+            Content::Table(entries) => Open::Table(entries.iter()),
+            Content::Sequence(values) => Open::sequence(values),
+        };
+        self.sink.open_object(CHILDREN);
+        Some(inside)
     }
 
     fn describe(&mut self, kind: &str, comment: &str, annotation: Option<&str>) {

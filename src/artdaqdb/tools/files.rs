@@ -13,7 +13,7 @@ use crate::artdaqdb::Documents;
 use crate::error::{Error, Result};
 use crate::faults::fs;
 use crate::fhicl;
-use crate::run::{FclFile, SCHEMA_ENTITY};
+use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 
 /// What the names of all temporary directories begin with, here and on the
 /// remote host.
@@ -80,12 +80,15 @@ pub(super) fn refusal(files: &[FclFile]) -> Option<String> {
 ///
 /// # Errors
 /// [`Error::Syntax`] of the first that is not.
-pub(super) fn check_syntax(files: &[FclFile]) -> Result<()> {
+pub(super) fn check_syntax(run: Run, files: &[FclFile]) -> Result<()> {
     for file in files {
-        fhicl::parse(&file.text).map_err(|source| Error::Syntax {
+        let document = fhicl::parse(&file.text).map_err(|source| Error::Syntax {
             path: PathBuf::from(format!("{}.fcl", file.entity)),
             source: Box::new(source),
         })?;
+        if let Some(warning) = document.warning() {
+            log::warn!("run {run}: {}.fcl, {warning}", file.entity);
+        }
     }
     Ok(())
 }

@@ -10,23 +10,29 @@ use super::Converted;
 use super::lists::items;
 use super::names::Names;
 use super::notes::{Notes, Oddity};
-use super::text::{is_number, is_quoted, push_comment, split_comment, string};
+use super::text::{is_number, is_quoted, push_comment, split_value, string};
+use crate::fhicl::{self, AtomKind, Content, Entry};
 use blocks::{Block, Boot, Setting};
 
 /// Makes `boot.fcl`: the single settings, then `subsystem_settings` and
 /// `artdaq_process_settings`, a table for each block.
 ///
 /// An attribute that has no place in those tables (`EventBuilder
-/// allowed_processors`) stands among the single settings, unless the blocks
-/// disagree about it: then each has its own in its table.
+/// allowed_processors`) stands among the single settings if all blocks of its
+/// kind have the same; else each has its own in its table.
+///
+/// A text that is FHiCL already stays as it is.
 #[must_use]
 pub fn convert(text: &str) -> Converted {
     let mut notes = Notes::default();
+    if is_fhicl(text) {
+        return notes.finish(text, text.to_string());
+    }
     let boot = Boot::read(text);
     let disagreeing = disagreeing(&boot);
 
     let own = boot.settings.iter().filter_map(|setting| setting.key);
-    let mut names = Names::new(own);
+    let mut names = Names::dotted(own);
     for reserved in ["subsystem_settings", "artdaq_process_settings"] {
         names.reserve(reserved);
     }
@@ -47,7 +53,7 @@ pub fn convert(text: &str) -> Converted {
         if setting.block.is_none() {
             notes.add_name(setting.line, key, &name);
         }
-        let (value, comment) = split_comment(setting.value);
+        let (value, comment) = split_value(setting.value);
         let value = value_of(value, true, setting.line, &mut notes);
         name.push_entry(&mut out, key, &value, comment);
     }
@@ -79,14 +85,48 @@ pub fn convert(text: &str) -> Converted {
     notes.finish(text, out)
 }
 
-/// The keys of attributes without a place on whose value the blocks disagree.
+/// Whether a boot.txt is FHiCL already. A few lines of `key: value` could be
+/// either, so there must be something that a boot.txt does not have.
+fn is_fhicl(text: &str) -> bool {
+    fn is_telling(content: &Content) -> bool {
+        match content {
+            Content::Atom(kind, _) => *kind == AtomKind::DoubleQuoted,
+            Content::Sequence(_) | Content::Table(_) => true,
+        }
+    }
+    fhicl::parse(text).is_ok_and(|document| {
+        let mut values = document.main.iter().filter_map(|entry| match entry {
+            Entry::Assignment { value, .. } => Some(value),
+            Entry::Include { .. } | Entry::Splice { .. } => None,
+        });
+        values.any(|value| is_telling(&value.content))
+    })
+}
+
+/// The keys of attributes without a place that only some blocks of their kind
+/// have, or on whose value these disagree.
 fn disagreeing<'a>(boot: &Boot<'a>) -> HashSet<&'a str> {
-    let mut first: HashMap<&str, &str> = HashMap::new();
+    let mut first: HashMap<&str, (&str, usize, Option<&str>)> = HashMap::new();
     let mut disagreeing = HashSet::new();
     for setting in &boot.settings {
-        if let (Some(key), Some(_)) = (setting.key, setting.block)
-            && *first.entry(key).or_insert(setting.value) != setting.value
-        {
+        if let (Some(key), Some(block)) = (setting.key, setting.block) {
+            let kind = match block.subsystem {
+                true => None,
+                false => boot.processes[block.index].kind,
+            };
+            let (value, count, _) = first.entry(key).or_insert((setting.value, 0, kind));
+            *count += 1;
+            if *value != setting.value {
+                disagreeing.insert(key);
+            }
+        }
+    }
+    for (key, (_, count, kind)) in first {
+        let blocks = match kind {
+            None => boot.subsystems.len(),
+            Some(_) => boot.processes.iter().filter(|it| it.kind == kind).count(),
+        };
+        if count != blocks {
             disagreeing.insert(key);
         }
     }
@@ -142,23 +182,41 @@ impl Tables<'_> {
         ] {
             names.reserve(reserved);
         }
-        for (attribute, line, value) in block.attributes() {
-            let (value, comment) = split_comment(value);
+        for (attribute, values) in block.attributes() {
             self.out.push_str(attribute);
             self.out.push_str(": ");
-            let value = value_of(value, attribute == "port", line, self.notes);
-            self.out.push_str(&value);
-            if let Some(comment) = comment {
-                self.out.push(' ');
-                push_comment(self.out, comment);
+            let several = values.len() > 1;
+            let mut comments = String::new();
+            for (index, (line, value)) in values.into_iter().enumerate() {
+                let (value, comment) = split_value(value);
+                if several {
+                    self.out.push_str(if index > 0 { ", " } else { "[" });
+                }
+                let value = value_of(value, attribute == "port", line, self.notes);
+                self.out.push_str(&value);
+                if let Some(comment) = comment {
+                    comments.push(' ');
+                    push_comment(&mut comments, comment);
+                }
             }
+            if several {
+                self.out.push(']');
+            }
+            self.out.push_str(&comments);
             self.out.push('\n');
         }
         for setting in own {
             let key = setting.attribute;
-            let name = names.name(key, key);
-            self.notes.add_name(setting.line, key, &name);
-            let (value, comment) = split_comment(setting.value);
+            let mut name = names.name(key, key);
+            if name.repeated {
+                // In a table the second of a name would replace the first.
+                name.name = names.unique(key);
+                let renamed = format!("{key} as {}", name.name);
+                self.notes.add(Oddity::Another, setting.line, &renamed);
+            } else {
+                self.notes.add_name(setting.line, key, &name);
+            }
+            let (value, comment) = split_value(setting.value);
             let value = value_of(value, true, setting.line, self.notes);
             name.push_entry(self.out, key, &value, comment);
         }

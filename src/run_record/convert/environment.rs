@@ -11,6 +11,7 @@ enum Line<'a> {
 }
 
 /// Makes `environment.fcl`: every variable as a string, in the order of the file.
+/// Quotes stay, so that `X=` and `X=""` are not the same afterwards.
 #[must_use]
 pub fn convert(text: &str) -> Converted {
     let lines = || {
@@ -50,24 +51,9 @@ fn read_line(line: &str) -> Option<Line<'_>> {
         .filter(|rest| rest.starts_with(char::is_whitespace))
         .map_or(line, str::trim_start);
     Some(match assignment.split_once('=') {
-        Some((name, value)) if !name.contains(char::is_whitespace) => Line::Variable {
-            name,
-            value: unquote(value),
-        },
+        Some((name, value)) if !name.contains(char::is_whitespace) => {
+            Line::Variable { name, value }
+        }
         _ => Line::Stray(line),
     })
-}
-
-/// What a shell would make of a value that stands in one pair of quotes.
-fn unquote(value: &str) -> &str {
-    for quote in ['"', '\''] {
-        if let Some(inside) = value
-            .strip_prefix(quote)
-            .and_then(|rest| rest.strip_suffix(quote))
-            && !inside.contains([quote, '\\'])
-        {
-            return inside;
-        }
-    }
-    value
 }

@@ -5,7 +5,7 @@ use super::Converted;
 use super::lists::{Item, items};
 use super::names::Names;
 use super::notes::{Notes, Oddity};
-use super::text::{push_string, split_comment};
+use super::text::{push_string, split_comment, split_list};
 
 struct Row<'a> {
     number: usize,
@@ -57,13 +57,11 @@ fn read_row(number: usize, line: &str) -> Option<Row<'_>> {
     if line.is_empty() || line.starts_with('#') {
         return None;
     }
-    let (name, rest) = line
-        .split_once(char::is_whitespace)
-        .map_or((line, ""), |(name, rest)| (name, rest.trim_start()));
-    let (rest, comment) = split_comment(rest);
     // Some records hold the list as FHiCL already.
-    if let Some(name) = name.strip_suffix(':')
-        && let Some(mut columns) = items(rest)
+    if let Some((name, list)) = line.split_once(':')
+        && !name.contains(char::is_whitespace)
+        && let Some((list, comment)) = split_list(list.trim_start())
+        && let Some(mut columns) = items(list)
     {
         for column in &mut columns {
             column.quoted = false;
@@ -76,6 +74,10 @@ fn read_row(number: usize, line: &str) -> Option<Row<'_>> {
             open: false,
         });
     }
+    let (name, rest) = line
+        .split_once(char::is_whitespace)
+        .map_or((line, ""), |(name, rest)| (name, rest.trim_start()));
+    let (rest, comment) = split_comment(rest);
     let (columns, open) = split_columns(rest);
     Some(Row {
         number,

@@ -1,22 +1,28 @@
 //! Lists as people write them in settings.txt and boot.txt.
 
-use super::text::{is_name, is_number, push_string, string};
+use super::text::{is_fhicl_number, is_name, push_string, string};
 
 /// An item of a list in brackets.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Item {
     /// The item without quotes, escapes undone.
     pub text: String,
-    /// Whether it stood in double quotes.
+    /// Whether it stood in quotes.
     pub quoted: bool,
 }
 
 impl Item {
-    /// The item as FHiCL: a bare word or a number stays bare unless it must be
-    /// quoted as it was.
+    /// The item as FHiCL: a number, or a word that means nothing but itself,
+    /// stays bare unless it must be quoted as it was.
     pub fn fhicl(&self, keep_quotes: bool) -> String {
-        let bare = is_name(&self.text) || is_number(&self.text);
-        if bare && !(self.quoted && keep_quotes) {
+        let bare = if self.quoted {
+            !keep_quotes
+                && is_name(&self.text)
+                && !matches!(self.text.as_str(), "true" | "false" | "infinity")
+        } else {
+            is_name(&self.text) || is_fhicl_number(&self.text)
+        };
+        if bare {
             self.text.clone()
         } else {
             string(&self.text)
@@ -34,9 +40,9 @@ pub(super) fn items(text: &str) -> Option<Vec<Item>> {
         match c {
             ',' => {}
             c if c.is_whitespace() => {}
-            '"' => {
+            '"' | '\'' => {
                 items.push(Item {
-                    text: quoted(&mut chars)?,
+                    text: quoted(c, &mut chars)?,
                     quoted: true,
                 });
                 // Two items run together would be a string that is none.
@@ -65,13 +71,13 @@ pub(super) fn items(text: &str) -> Option<Vec<Item>> {
     Some(items)
 }
 
-/// The rest of a double-quoted string.
-fn quoted(chars: &mut impl Iterator<Item = char>) -> Option<String> {
+/// The rest of a quoted string; escapes are those of FHiCL, in double quotes.
+fn quoted(quote: char, chars: &mut impl Iterator<Item = char>) -> Option<String> {
     let mut text = String::new();
     loop {
         match chars.next()? {
-            '"' => return Some(text),
-            '\\' => match chars.next()? {
+            c if c == quote => return Some(text),
+            '\\' if quote == '"' => match chars.next()? {
                 'n' => text.push('\n'),
                 't' => text.push('\t'),
                 c @ ('"' | '\'' | '\\') => text.push(c),

@@ -2,20 +2,24 @@
 
 use super::Converted;
 use super::facts::{CONFIG_NAME, Facts, TIMES, is_component, written};
-use super::lists::push_strings;
+use super::lists::{items, push_strings};
 use super::names::Names;
 use super::notes::{Notes, Oddity};
-use super::text::{push_comment, string};
+use super::text::{is_number, is_sequence, push_comment, string};
 
 /// The end of a key that begins a section: the lines up to the next blank one
 /// belong to it.
 const SECTION: &str = "logfiles";
 
+/// The key of the number of events.
+const TOTAL_EVENTS: &str = "Total events";
+
 /// The end of a key whose value is a version or a commit.
 const VERSION: &str = "commit/version";
 
-/// Makes `metadata.fcl`: every value as a string, the components and each
-/// section of log files as a sequence, comments where they stand.
+/// Makes `metadata.fcl`: numbers and lists bare, every other value as a string,
+/// the components and each section of log files as a sequence, comments where
+/// they stand.
 #[must_use]
 pub fn convert(text: &str) -> Converted {
     let (whole, unfinished) = written(text);
@@ -70,13 +74,29 @@ pub fn convert(text: &str) -> Converted {
             // The fields are told apart by the blanks that the quotation marks leave.
             name.push_entry(&mut out, key, &string(&value.replace('"', " ")), None);
         } else {
-            name.push_entry(&mut out, key, &string(value), None);
+            let value = value_of(value, number, &mut notes);
+            name.push_entry(&mut out, key, &value, None);
         }
     }
     if let Some(line) = unfinished {
         notes.add(Oddity::Unfinished, whole.lines().count() + 1, line);
     }
     notes.finish(text, out)
+}
+
+/// A value: numbers and lists bare, all else as a string.
+fn value_of(value: &str, number: usize, notes: &mut Notes) -> String {
+    if is_number(value) || is_sequence(value) {
+        return value.to_string();
+    }
+    if value.starts_with('[') {
+        if let Some(items) = items(value) {
+            let items: Vec<String> = items.iter().map(|item| item.fhicl(true)).collect();
+            return format!("[{}]", items.join(", "));
+        }
+        notes.add(Oddity::KeptAsText, number, value);
+    }
+    string(value)
 }
 
 /// Key and value of a line.
@@ -109,7 +129,7 @@ fn continues_section(line: &str) -> bool {
 fn base(key: &str) -> String {
     if key == CONFIG_NAME {
         "config_name".to_string()
-    } else if TIMES.iter().any(|(name, _)| *name == key) {
+    } else if key == TOTAL_EVENTS || TIMES.iter().any(|(name, _)| *name == key) {
         key.to_ascii_lowercase()
     } else if let Some(package) = key.strip_suffix(VERSION) {
         format!("{package}commit_or_version")

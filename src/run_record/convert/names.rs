@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::fhicl::{INCLUDE_KEY, SPLICE_KEY};
 
-use super::text::{is_name, push_comment, push_string};
+use super::text::{is_dotted_name, is_name, push_comment, push_string};
 
 /// The characters that become `_` as a matter of course: `boardreader timeout`
 /// is `boardreader_timeout`. Any other change is said in a comment.
@@ -26,6 +26,8 @@ pub(super) struct Names<'a> {
     given: HashMap<&'a str, String>,
     taken: HashSet<String>,
     next: HashMap<String, usize>,
+    /// Whether names may be dotted, as they may at the top of a file.
+    dotted: bool,
 }
 
 /// The name of a key.
@@ -49,6 +51,17 @@ impl<'a> Names<'a> {
         }
     }
 
+    /// The same where names may be dotted.
+    pub fn dotted(keys: impl Iterator<Item = &'a str>) -> Names<'a> {
+        Names {
+            own: keys
+                .filter(|key| is_free(key) || is_free_dotted(key))
+                .collect(),
+            dotted: true,
+            ..Names::default()
+        }
+    }
+
     /// The name of `key`, spelled in the first place as `base`.
     pub fn name(&mut self, key: &'a str, base: &str) -> Name {
         let (name, repeated) = match self.given.get(key) {
@@ -60,7 +73,10 @@ impl<'a> Names<'a> {
                 (name, false)
             }
         };
-        let course = !base.is_empty() && base.replace(COURSE, "_") == name;
+        let [course @ .., _dot] = COURSE;
+        let course = !base.is_empty()
+            && (base.replace(COURSE, "_") == name
+                || (self.dotted && base.replace(course, "_") == name));
         Name {
             changed: !course,
             name,
@@ -89,7 +105,11 @@ impl<'a> Names<'a> {
     }
 
     fn free(&mut self, own: Option<&str>, base: &str) -> String {
-        let spelled = spell(base);
+        let spelled = if self.dotted && is_free_dotted(&base.replace(' ', "_")) {
+            base.replace(' ', "_")
+        } else {
+            spell(base)
+        };
         let mut name = spelled.clone();
         while self.taken.contains(&name)
             || (self.own.contains(name.as_str()) && own != Some(name.as_str()))
@@ -136,6 +156,11 @@ fn is_plain(c: char) -> bool {
 
 fn is_free(key: &str) -> bool {
     is_name(key) && !is_reserved(key)
+}
+
+/// The same for a name with dots.
+fn is_free_dotted(key: &str) -> bool {
+    is_dotted_name(key) && key.split('.').all(|part| !is_reserved(part))
 }
 
 /// A FHiCL name that looks like `base`.

@@ -27,6 +27,8 @@ pub(super) enum Oddity {
     Repeated,
     /// A name that is not a FHiCL name.
     Renamed,
+    /// A name given more than once where only one can stand.
+    Another,
     /// A value whose form only looked like a list or a quoted string.
     KeptAsText,
     /// A file ends within a line that is still being written.
@@ -41,7 +43,9 @@ impl Oddity {
     fn level(self) -> Level {
         match self {
             Oddity::StrayLine | Oddity::KeptAsText | Oddity::Missing => Level::Warn,
-            Oddity::Repeated | Oddity::Renamed | Oddity::Unfinished => Level::Info,
+            Oddity::Repeated | Oddity::Another | Oddity::Renamed | Oddity::Unfinished => {
+                Level::Info
+            }
             Oddity::Misplaced => Level::Debug,
         }
     }
@@ -53,6 +57,7 @@ impl Oddity {
             Oddity::Renamed => {
                 "a name that FHiCL does not allow is changed, the original kept above it"
             }
+            Oddity::Another => "a name that is taken is kept under another one",
             Oddity::KeptAsText => "a value is kept as a string",
             Oddity::Unfinished => "the last line is not finished yet and left for later",
             Oddity::Misplaced => "an attribute of one block stands for itself",

@@ -51,7 +51,7 @@ pub fn convert(text: &str) -> Converted {
         // A repeated name would replace the first one in a table of FHiCL.
         let name = names.unique(&base);
         if name != base {
-            notes.add(Oddity::Renamed, *line, &base);
+            notes.add(Oddity::Another, *line, &format!("{base} as {name}"));
         }
         out.push_str("  ");
         out.push_str(&name);

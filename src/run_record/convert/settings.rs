@@ -4,7 +4,7 @@ use super::Converted;
 use super::lists::{Item, items};
 use super::names::Names;
 use super::notes::{Notes, Oddity};
-use super::text::{is_name, is_number, is_quoted, split_comment, string};
+use super::text::{is_name, is_number, is_quoted, split_value, string};
 
 /// Makes `settings.fcl`: numbers, `true`, `false` and lists bare, all else as
 /// strings.
@@ -33,7 +33,7 @@ pub fn convert(text: &str) -> Converted {
         // After a list a comment is one; after anything else it belongs to the
         // string that the archive has always held: `"false #true"`.
         let (value, comment) = match value.starts_with('[') {
-            true => split_comment(value),
+            true => split_value(value),
             false => (value, None),
         };
         let name = names.name(key, key);
@@ -61,11 +61,12 @@ fn value_of(value: &str, number: usize, notes: &mut Notes) -> String {
     string(value)
 }
 
-/// An item of a list: package names are kept with `-` made `_`, as the archive
-/// has always held them.
+/// An item of a list: package names without quotes are kept with `-` made `_`,
+/// as the archive has always held them.
 fn list_item(item: &Item) -> String {
     let name = item.text.replace('-', "_");
-    if is_name(&name) && !is_number(&item.text) {
+    let is_package = item.text.starts_with(|c: char| c.is_ascii_alphabetic()) && is_name(&name);
+    if is_package && !item.quoted {
         name
     } else {
         item.fhicl(false)

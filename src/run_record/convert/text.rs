@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::fhicl::{self, Content, Entry};
+
 /// Appends `text` as a double-quoted FHiCL string.
 pub(super) fn push_string(out: &mut String, text: &str) {
     out.push('"');
@@ -75,6 +77,48 @@ pub(super) fn is_number(text: &str) -> bool {
         && text.bytes().filter(|b| *b == b'.').count() <= 1
 }
 
+/// Whether a text is a number to FHiCL: with a sign, an exponent or in
+/// hexadecimal digits, too.
+pub(super) fn is_fhicl_number(text: &str) -> bool {
+    if is_number(text) {
+        return true;
+    }
+    if let Some(digits) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        return !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    }
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    match unsigned.split_once(['e', 'E']) {
+        None => is_number(unsigned),
+        Some((mantissa, exponent)) => {
+            let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+            is_number(mantissa)
+                && !exponent.is_empty()
+                && exponent.bytes().all(|b| b.is_ascii_digit())
+        }
+    }
+}
+
+/// Whether a text is a name with dots: `a.b_c`.
+pub(super) fn is_dotted_name(text: &str) -> bool {
+    text.contains('.') && text.split('.').all(is_name)
+}
+
+/// Whether a text is a sequence of FHiCL as it is, of words, numbers and strings:
+/// nothing in it may refer to something else.
+pub(super) fn is_sequence(text: &str) -> bool {
+    // What would end the entry, or be none of its value.
+    if !text.starts_with('[') || text.contains(['@', '#', '\n', '\r']) || text.contains("//") {
+        return false;
+    }
+    let entry = format!("x: {text}");
+    fhicl::parse(&entry).is_ok_and(|document| {
+        matches!(
+            document.main.as_slice(),
+            [Entry::Assignment { value, .. }] if matches!(value.content, Content::Sequence(_))
+        )
+    })
+}
+
 /// Whether a text is a FHiCL name: a letter or `_`, then letters, digits and `_`.
 pub(super) fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
@@ -107,6 +151,38 @@ pub(super) fn is_quoted(text: &str) -> bool {
         }
     }
     true
+}
+
+/// Splits a list in brackets from the comment right behind it, if that is all
+/// there is.
+pub(super) fn split_list(text: &str) -> Option<(&str, Option<&str>)> {
+    let mut quote = None;
+    let mut depth = 0_usize;
+    for (at, c) in text.char_indices() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(c),
+            (None, '[') => depth += 1,
+            (None, ']') => {
+                depth = depth.checked_sub(1)?;
+                if depth == 0 {
+                    let (list, rest) = text.split_at(at + 1);
+                    let rest = rest.trim();
+                    let comment = rest.starts_with('#').then_some(rest);
+                    return (rest.is_empty() || comment.is_some()).then_some((list, comment));
+                }
+            }
+            (None, c) if depth == 0 && !c.is_whitespace() => return None,
+            (None, _) => {}
+        }
+    }
+    None
+}
+
+/// Splits a value from the comment behind it.
+pub(super) fn split_value(text: &str) -> (&str, Option<&str>) {
+    split_list(text).unwrap_or_else(|| split_comment(text))
 }
 
 /// Splits a line at the `#` that begins a comment: one after white space and

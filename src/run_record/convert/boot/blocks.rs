@@ -13,7 +13,11 @@ const PROCESSES: [&str; 5] = [
 const PROCESS_ATTRIBUTES: [&str; 4] = ["label", "host", "port", "subsystem"];
 
 /// The attributes that have a place in a subsystem's table.
-const SUBSYSTEM_ATTRIBUTES: [&str; 3] = ["id", "source", "destination"];
+const SUBSYSTEM_ATTRIBUTES: [&str; 3] = ["id", SOURCE, "destination"];
+
+/// The attribute that a subsystem can have more than once: DAQInterface takes
+/// each for another source.
+const SOURCE: &str = "source";
 
 /// A boot.txt, taken apart.
 #[derive(Debug, Default)]
@@ -62,13 +66,17 @@ struct Attribute<'a> {
 
 impl<'a> Block<'a> {
     /// The attributes that have a place, in the order of the table, each with
-    /// its line.
-    pub fn attributes(&self) -> impl Iterator<Item = (&'static str, usize, &'a str)> {
+    /// its lines and values.
+    pub fn attributes(&self) -> impl Iterator<Item = (&'static str, Vec<(usize, &'a str)>)> {
         PROCESS_ATTRIBUTES
             .iter()
             .chain(&SUBSYSTEM_ATTRIBUTES)
-            .filter_map(|name| self.known.iter().find(|known| known.name == *name))
-            .map(|known| (known.name, known.line, known.value))
+            .map(|name| {
+                let known = self.known.iter().filter(|known| known.name == *name);
+                let values: Vec<_> = known.map(|known| (known.line, known.value)).collect();
+                (*name, values)
+            })
+            .filter(|(_, values)| !values.is_empty())
     }
 
     /// Whether no attribute has a place in its table.
@@ -151,10 +159,11 @@ impl<'a> Boot<'a> {
             && id.subsystem == subsystem
             && let Some(block) = blocks.get(id.index)
             && block.kind == key.kind
-            && !block
-                .known
-                .iter()
-                .any(|known| Some(known.name) == key.known)
+            && (key.known == Some(SOURCE)
+                || !block
+                    .known
+                    .iter()
+                    .any(|known| Some(known.name) == key.known))
         {
             return id;
         }
