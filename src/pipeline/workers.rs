@@ -173,6 +173,7 @@ fn run_part<S: Stage>(
         next: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
         pause: AtomicBool::new(false),
+        suspicious: AtomicUsize::new(0),
         in_work: AtomicUsize::new(0),
         untried: AtomicUsize::new(0),
         retries_end: OnceLock::new(),
@@ -206,6 +207,8 @@ struct Shared<'j, S: Stage> {
     stop: AtomicBool,
     /// Whether the workers wait while a store is tried.
     pause: AtomicBool,
+    /// How many failures in a row could be a store's.
+    suspicious: AtomicUsize,
     /// How many workers have a job.
     in_work: AtomicUsize,
     /// Runs that failed before, and for which there was no time left.
@@ -238,13 +241,26 @@ impl<'j, S: Stage> Shared<'j, S> {
                 return;
             };
             let is_heard = match self.archive(planned) {
-                Some(answer) => answers.send(answer).is_ok(),
+                Some(answer) => {
+                    self.hesitate(&answer);
+                    answers.send(answer).is_ok()
+                }
                 None => true,
             };
             self.in_work.fetch_sub(1, Ordering::SeqCst);
             if !is_heard {
                 return;
             }
+        }
+    }
+
+    /// Takes no further job before the clerk has looked at the failures so far.
+    fn hesitate(&self, answer: &Answer<'j, S::Job>) {
+        if let Answer::Failed(_, failed) = answer
+            && failed.may_be_the_stores().is_some()
+            && self.suspicious.fetch_add(1, Ordering::SeqCst) + 1 >= HELD_AT_MOST
+        {
+            self.pause.store(true, Ordering::SeqCst);
         }
     }
 
@@ -386,8 +402,9 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
             if self.held.len() >= HELD_AT_MOST {
                 self.wait_for_workers(answers);
                 self.try_store();
-                self.shared.pause.store(false, Ordering::SeqCst);
             }
+            // A worker that makes the others wait sends its answer after that.
+            self.shared.pause.store(false, Ordering::SeqCst);
             if self.shared.context.shutdown.requested() {
                 self.shared.context.journal.active().stopping();
             }
@@ -514,6 +531,7 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
 
     /// Counts the held runs as failed: the store works.
     fn book_held(&mut self) {
+        self.shared.suspicious.store(0, Ordering::SeqCst);
         for (planned, failed, _) in std::mem::take(&mut self.held) {
             self.fail(planned, &failed);
         }
