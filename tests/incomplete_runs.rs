@@ -150,9 +150,7 @@ fn runs_still_going_can_have_a_folder_of_their_own() {
         .exits(0)
         .does_not_say("→ Processing");
     test.ends(2);
-    test.run(&["--incremental"])
-        .exits(0)
-        .does_not_say("came late");
+    test.run(&["--incremental"]).exits(0).says("came late");
     assert_eq!(
         (folder(&test, "test"), folder(&test, "test_pending")),
         (vec![1, 2, 3], vec![2])

@@ -135,7 +135,8 @@ fn incremental_takes_a_batch_at_a_time_and_goes_on_where_it_was() {
         .exits(0)
         .says("Limited to 4 runs by app.batch_size. 6 runs remain")
         .says("Progress: 4/4 runs processed (4 successful, 0 failed)")
-        .says("run the same command again (6 run(s) still to import)");
+        .says("--incremental (6 run(s) still to import)")
+        .says("--migrate-only (4 run(s) are in artdaqDB and not known to be in UconDB)");
     assert_eq!(test.imported(), [101, 102, 103, 104]);
     assert_eq!(test.migrated(), [0; 0]);
     assert_eq!(test.state("importer_state.json"), (104, 104));
@@ -150,12 +151,12 @@ fn incremental_takes_a_batch_at_a_time_and_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_full_execution_takes_ten_batches_and_zero_is_no_limit() {
+fn a_full_execution_takes_everything_and_a_batch_size_of_zero_is_no_limit() {
     let test = Test::new().records_in(1..=25).set("app.batch_size", "2");
-    test.run(&["--import-only"]).exits(0).says("5 runs remain");
-    assert_eq!(test.imported().len(), 20);
+    test.run(&["--import-only"]).exits(0).does_not_say("remain");
+    assert_eq!(test.imported().len(), 25);
     let test = Test::new().records_in(1..=25).set("app.batch_size", "0");
-    test.run(&["--import-only"]).exits(0);
+    test.run(&["--import-only", "--incremental"]).exits(0);
     assert_eq!(test.imported().len(), 25);
 }
 
@@ -206,11 +207,8 @@ fn broken_records_fail_alone_and_say_why() {
         .exits(0)
         .says("source no longer has them: 2, 6");
     assert_eq!(test.failures("import_failures.log"), [2, 6]);
+    // Run 4 was imported below where migration had come: it is taken all the same.
     test.run(&["--incremental"]).exits(0);
-    assert_eq!(test.migrated(), [1, 3, 5, 7, 9]);
-    // Run 4 was imported below where migration goes on: it waits in the failure log.
-    assert_eq!(test.failures("migrate_failures.log"), [4]);
-    test.run(&["--retry-failed-migrate"]).exits(0);
     assert_eq!(test.migrated(), [1, 3, 4, 5, 7, 9]);
     assert_eq!(test.failures("migrate_failures.log"), [0; 0]);
 }
@@ -228,21 +226,19 @@ fn the_broken_samples_show_what_failures_look_like() {
 }
 
 #[test]
-fn a_late_arrival_goes_into_the_failure_log_and_is_retried() {
+fn a_late_arrival_is_taken_after_the_new_runs() {
     let test = Test::new().records_in([10, 20]);
     test.run(&["--incremental"]).exits(0);
-    let test = test.record(15);
+    let test = test.record(15).record(21);
     test.run(&["--incremental"])
         .exits(0)
         .says("1 run(s) came late")
-        .says("failure log: 15. Take them with --retry-failed-import");
-    assert_eq!(test.imported(), [10, 20]);
-    assert_eq!(test.failures("import_failures.log"), [15]);
-    assert_eq!(test.state("importer_state.json"), (10, 20));
-    test.run(&["--retry-failed-import"]).exits(0);
-    assert_eq!(test.imported(), [10, 15, 20]);
+        .says("✓ EXECUTION COMPLETED SUCCESSFULLY");
+    assert_eq!(test.migrated(), [10, 15, 20, 21]);
     assert_eq!(test.failures("import_failures.log"), [0; 0]);
-    assert_eq!(test.state("importer_state.json"), (20, 20));
+    for state in ["importer_state.json", "migrator_state.json"] {
+        assert_eq!(test.state(state), (21, 21));
+    }
 }
 
 #[test]
@@ -329,14 +325,12 @@ fn a_broken_state_or_failure_log_is_never_taken_for_empty() {
     test.run(&["--incremental"]).exits(0);
     assert_eq!(test.imported(), [1, 2]);
 
+    // An operator's remark is no reason to stop, and stays.
     fs::write(test.work("migrate_failures.log"), "1\nrun two\n").unwrap();
-    test.run(&["--incremental"])
-        .exits(1)
-        .says("migrate_failures.log")
-        .says("line 2");
+    test.run(&["--incremental"]).exits(0);
     assert_eq!(
         fs::read_to_string(test.work("migrate_failures.log")).unwrap(),
-        "1\nrun two\n"
+        "run two\n"
     );
 }
 
@@ -347,13 +341,15 @@ fn state_is_rebuilt_from_the_source_and_the_archive() {
     for name in ["importer_state.json", "migrator_state.json"] {
         fs::remove_file(test.work(name)).unwrap();
     }
-    test.run(&["--recover-import-state"]).exits(0);
-    assert_eq!(test.state("importer_state.json"), (2, 5));
-    assert_eq!(test.failures("import_failures.log"), [4]);
+    test.run(&["--recover-import-state"])
+        .exits(0)
+        .says("Missing from the archive: 2 run(s): 4, 7. --incremental takes them");
+    assert_eq!(test.state("importer_state.json"), (2, 2));
+    assert_eq!(test.failures("import_failures.log"), [0; 0]);
     test.run(&["--recover-migrate-state"]).exits(0);
     assert_eq!(test.state("migrator_state.json"), (5, 5));
     test.run(&["--incremental"]).exits(0);
-    assert_eq!(test.migrated(), [1, 2, 5, 7]);
+    assert_eq!(test.migrated(), [1, 2, 4, 5, 7]);
 }
 
 #[test]

@@ -159,9 +159,9 @@ fn a_restored_server_gets_back_what_it_lost() {
     test.run(&["--incremental"])
         .exits(0)
         .says("restored from a backup")
-        .says("2 run(s) came late");
-    assert_eq!(test.failures("migrate_failures.log"), lost);
-    test.run(&["--retry-failed-migrate"]).exits(0);
+        .says(&format!("✓ Run {} migrated successfully", lost[0]))
+        .says(&format!("✓ Run {} migrated successfully", lost[1]));
+    assert_eq!(test.failures("migrate_failures.log"), [0; 0]);
     assert_each_once(&server, 1..=6);
 }
 

@@ -88,17 +88,38 @@ impl DirectoryUconDb {
         self.directory.join(format!("{run}{SUFFIX}"))
     }
 
-    /// A failure of the file system. It is the store's fault where the system says
-    /// so; whether it is else, is found out by trying.
+    /// A failure of a directory of the store, which is never the run's fault.
     fn failed(&self, action: &'static str, path: &Path, source: io::Error) -> Error {
-        let error = Error::io(action, path, source);
+        self.error(action, path, source, Disposition::StopStage)
+    }
+
+    /// A failure of one blob's file, which can be the store's fault or the run's.
+    fn unreadable(&self, path: &Path, source: io::Error) -> Error {
+        let source_kind = source.kind();
+        let error = Error::io("read", path, source);
         Error::UconDb {
             location: self.location.clone(),
             problem: error.to_string(),
             disposition: match error.disposition() {
                 Disposition::StopStage => Disposition::StopStage,
+                // Something stands in the place of the store's directory.
+                _ if source_kind == IoKind::NotADirectory => Disposition::StopStage,
                 Disposition::FailRun | Disposition::RetryRun => Disposition::RetryRun,
             },
+        }
+    }
+
+    fn error(
+        &self,
+        action: &'static str,
+        path: &Path,
+        source: io::Error,
+        disposition: Disposition,
+    ) -> Error {
+        Error::UconDb {
+            location: self.location.clone(),
+            problem: Error::io(action, path, source).to_string(),
+            disposition,
         }
     }
 
@@ -248,14 +269,14 @@ impl UconDb for DirectoryUconDb {
             Err(error) if error.kind() == IoKind::NotFound => {
                 return self.missing_is_empty().map(|()| None);
             }
-            Err(error) => return Err(self.failed("read", &path, error)),
+            Err(error) => return Err(self.unreadable(&path, error)),
         };
         let size = file
             .metadata()
-            .map_err(|error| self.failed("read", &path, error))?
+            .map_err(|error| self.unreadable(&path, error))?
             .len();
         let adler32 = adler2::adler32(BufReader::with_capacity(256 * 1024, file))
-            .map_err(|error| self.failed("read", &path, error))?;
+            .map_err(|error| self.unreadable(&path, error))?;
         Ok(Some(Version { size, adler32 }))
     }
 
@@ -322,7 +343,7 @@ impl UconDb for DirectoryUconDb {
                     disposition: Disposition::FailRun,
                 })
             }
-            Err(error) => Err(self.failed("read", &path, error)),
+            Err(error) => Err(self.unreadable(&path, error)),
         }
     }
 }
