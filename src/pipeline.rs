@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::error::{Error, Result};
+use crate::error::{Disposition, Error, Result};
 use crate::reporter::stage_report::{Ending, StageReport};
 use crate::run::{Run, StageKind};
 use crate::run_set::RunSet;
@@ -92,6 +92,19 @@ pub struct Fault {
     pub error: Error,
     /// Which store may have caused it; `None` if only the run can.
     pub side: Option<Side>,
+    /// What the stage does about it: mostly what the error says.
+    pub disposition: Disposition,
+}
+
+impl Fault {
+    /// A failure that no store can have caused.
+    pub(crate) fn of_run(error: Error) -> Fault {
+        Fault {
+            disposition: error.disposition(),
+            error,
+            side: None,
+        }
+    }
 }
 
 /// What was being done with a store when a job failed.
@@ -123,6 +136,7 @@ impl Side {
     /// Makes an error one that this store may have caused.
     pub(crate) fn fault(self, error: Error) -> Fault {
         Fault {
+            disposition: error.disposition(),
             error,
             side: Some(self),
         }

@@ -39,6 +39,7 @@ mod pipeline_http;
 mod report_history;
 mod report_status;
 mod run_record_read;
+mod schedule;
 mod shutdown_everywhere;
 mod systemd_units;
 mod tools_config;

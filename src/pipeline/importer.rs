@@ -155,7 +155,7 @@ impl<'a> Importer<'a> {
     fn import(&self, run: Run, path: &Path) -> Result<Done, Fault> {
         log::debug!(target: TARGET, "Run {run}: Reading {}", path.display());
         let record = RunRecord::read(run, path, &self.options());
-        let mut record = record.map_err(|error| Side::ReadRecord.fault(error))?;
+        let mut record = record.map_err(|error| unreadable(error, path))?;
         if record.update.files.is_empty() {
             log::debug!(target: TARGET, "Run {run}: No start or stop time, so no RunHistory2");
         }
@@ -181,7 +181,7 @@ impl<'a> Importer<'a> {
 
     fn complete(&self, run: Run, path: &Path) -> Result<Done, Fault> {
         let update = RunRecord::read_update(run, path, &self.options())
-            .map_err(|error| Side::ReadRecord.fault(error))?;
+            .map_err(|error| unreadable(error, path))?;
         let missing = self
             .missing(run, path, update.files)
             .map_err(|error| Side::ReadArtdaqdb.fault(error))?;
@@ -357,6 +357,19 @@ impl Importer<'_> {
             }
         }
         Trial::Inconclusive
+    }
+}
+
+/// A record that cannot be read. One that was there a moment ago and is gone can
+/// be the sign of a disk that was unmounted.
+fn unreadable(error: Error, record: &Path) -> Fault {
+    let fault = Side::ReadRecord.fault(error);
+    match fs::metadata(record) {
+        Err(gone) if gone.kind() == std::io::ErrorKind::NotFound => Fault {
+            disposition: Disposition::RetryRun,
+            ..fault
+        },
+        _ => fault,
     }
 }
 

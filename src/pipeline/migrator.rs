@@ -158,10 +158,8 @@ impl<'a> Migrator<'a> {
             return Ok(None);
         }
         if !replaces {
-            return Err(Fault {
-                error: self.another_record(job, existing, Version::of(blob)),
-                side: None,
-            });
+            let error = self.another_record(job, existing, Version::of(blob));
+            return Err(Fault::of_run(error));
         }
         log::info!(
             target: TARGET,

@@ -107,7 +107,7 @@ impl Fake {
     ) -> Fake {
         self.processes = Box::new(move |run, attempt| match processes(run, attempt) {
             Ok(()) => Ok(Done::default()),
-            Err(error) => Err(Fault { error, side: None }),
+            Err(error) => Err(Fault::of_run(error)),
         });
         self
     }

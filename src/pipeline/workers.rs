@@ -32,8 +32,8 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// What a worker says of a job.
 enum Answer<'j, J> {
-    /// Processed; archived once it is published.
-    Processed(&'j Planned<J>, Done),
+    /// Processed, from this moment on; archived once it is published.
+    Processed(&'j Planned<J>, Done, Instant),
     /// Failed for good.
     Failed(&'j Planned<J>, Failed),
     /// The stage cannot go on; the run is neither archived nor failed.
@@ -45,12 +45,14 @@ struct Failed {
     fault: Fault,
     /// The run's source as it was.
     evidence: Option<String>,
+    /// When it failed.
+    at: Instant,
 }
 
 impl Failed {
     /// Whether the store may have caused it, and not the run.
     fn may_be_the_stores(&self) -> Option<Side> {
-        match self.fault.error.disposition() {
+        match self.fault.disposition {
             Disposition::RetryRun => self.fault.side,
             Disposition::FailRun | Disposition::StopStage => None,
         }
@@ -301,15 +303,16 @@ impl<'j, S: Stage> Shared<'j, S> {
                 attempt,
                 attempts,
             });
+            let started = Instant::now();
             let fault = match self.attempt(&planned.job) {
-                Ok(done) => return Some(Answer::Processed(planned, done)),
+                Ok(done) => return Some(Answer::Processed(planned, done, started)),
                 Err(fault) => fault,
             };
             if let Error::Interrupted(_) = fault.error {
                 self.tell(&Event::Left { run });
                 return None;
             }
-            let outcome = match fault.error.disposition() {
+            let outcome = match fault.disposition {
                 Disposition::StopStage => FailedAttempt::StageStops,
                 Disposition::RetryRun if attempt < attempts => FailedAttempt::Retried,
                 Disposition::RetryRun | Disposition::FailRun => FailedAttempt::Final,
@@ -328,8 +331,12 @@ impl<'j, S: Stage> Shared<'j, S> {
                     return Some(Answer::Stop(fault.error));
                 }
                 FailedAttempt::Final => {
-                    let evidence = self.stage.evidence(run);
-                    return Some(Answer::Failed(planned, Failed { fault, evidence }));
+                    let failed = Failed {
+                        fault,
+                        evidence: self.stage.evidence(run),
+                        at: Instant::now(),
+                    };
+                    return Some(Answer::Failed(planned, failed));
                 }
                 FailedAttempt::Retried => {}
             }
@@ -348,7 +355,7 @@ impl<'j, S: Stage> Shared<'j, S> {
         let run = job.run();
         catch_unwind(AssertUnwindSafe(|| {
             let strike = self.context.settings.fuzz.strike(run);
-            strike.map_err(|error| Fault { error, side: None })?;
+            strike.map_err(Fault::of_run)?;
             self.stage.process(job)
         }))
         .unwrap_or_else(|panic| {
@@ -357,10 +364,9 @@ impl<'j, S: Stage> Shared<'j, S> {
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("no message");
-            Err(Fault {
-                error: Error::Unexpected(format!("panic while processing run {run}: {message}")),
-                side: None,
-            })
+            Err(Fault::of_run(Error::Unexpected(format!(
+                "panic while processing run {run}: {message}"
+            ))))
         })
     }
 }
@@ -422,10 +428,10 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
 
     fn accept(&mut self, answer: Answer<'j, S::Job>) {
         match answer {
-            Answer::Processed(planned, done) => {
+            Answer::Processed(planned, done, started) => {
                 self.processed.push((planned, done));
-                // A success shows that the store works.
-                self.book_held();
+                // A success shows that the store worked when it began.
+                self.book_held_before(started);
             }
             Answer::Failed(planned, failed) => match failed.may_be_the_stores() {
                 Some(side) => self.held.push((planned, failed, side)),
@@ -487,7 +493,7 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
                 return self.give_up_trial();
             };
             match self.shared.archive(planned) {
-                Some(Answer::Processed(planned, done)) => {
+                Some(Answer::Processed(planned, done, _)) => {
                     self.shared.tell(&Event::Works { side });
                     self.processed.push((planned, done));
                     return self.book_held();
@@ -529,6 +535,18 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
         }
     }
 
+    /// Counts the runs as failed that are held since before this moment.
+    fn book_held_before(&mut self, moment: Instant) {
+        let (before, since) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|(_, failed, _)| failed.at < moment);
+        self.held = before;
+        self.book_held();
+        self.held = since;
+        let held = self.held.len();
+        self.shared.suspicious.store(held, Ordering::SeqCst);
+    }
+
     /// Counts the held runs as failed: the store works.
     fn book_held(&mut self) {
         self.shared.suspicious.store(0, Ordering::SeqCst);
@@ -553,7 +571,7 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
             report.not_updated.push(failed_run);
             return self.count(run, Outcome::NotUpdated);
         }
-        let class = match error.disposition() {
+        let class = match failed.fault.disposition {
             Disposition::FailRun => FailureClass::Permanent,
             Disposition::RetryRun | Disposition::StopStage => FailureClass::Transient,
         };

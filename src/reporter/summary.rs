@@ -108,7 +108,7 @@ impl Summary {
         {
             return false;
         }
-        self.stages.iter().all(StageReport::is_success)
+        self.unmatched().is_empty() && self.stages.iter().all(StageReport::is_success)
     }
 
     /// Whether a run failed in a way that this program should rule out.
