@@ -40,6 +40,7 @@ mod report_history;
 mod report_status;
 mod run_record_read;
 mod shutdown_everywhere;
+mod shutdown_waits;
 mod systemd_units;
 mod tools_config;
 mod tools_local;
