@@ -12,6 +12,7 @@ use run_record_archiver::artdaqdb::tools::ToolsDb;
 use run_record_archiver::artdaqdb::{ArtdaqDb, Presence};
 use run_record_archiver::error::Disposition;
 use run_record_archiver::run::{FclFile, Run};
+use run_record_archiver::shutdown::Shutdown;
 
 /// Opens one and the same empty archive as often as it is called.
 type Open = Box<dyn Fn() -> Arc<dyn ArtdaqDb>>;
@@ -383,7 +384,7 @@ fn names_that_only_fhicl_has_are_kept() {
 
 #[test]
 fn a_uri_is_opened_by_its_scheme_and_never_shown() {
-    let open = |uri: &str| run_record_archiver::artdaqdb::open(uri, None);
+    let open = |uri: &str| run_record_archiver::artdaqdb::open(uri, None, &Shutdown::default());
     assert!(open("filesystemdb:///data/archive").is_ok());
     let mongodb = open("mongodb://user:tuna@host/archive");
     if cfg!(feature = "mongodb") {

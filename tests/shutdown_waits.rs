@@ -16,6 +16,9 @@ const MOST: Duration = Duration::from_secs(6);
 
 const WORKERS: [usize; 4] = [1, 2, 4, 8];
 
+const HELD: &str = "another program has held this lock";
+const LEFT: &str = "is left for the next execution";
+
 const INDEX: &str = "archive/.run_record_archiver.lock";
 const DOCUMENTS: &str = "archive/.run_record_archiver.documents.lock";
 
@@ -29,12 +32,13 @@ fn archiver(workers: usize) -> Test {
 }
 
 /// Starts an execution for each number of workers, ends it with SIGTERM once all
-/// of its workers have begun a run, and returns how long that took.
+/// of its workers have begun a run, and looks how long that takes and what it says.
 #[track_caller]
-fn assert_ends<P>(set: impl Fn(usize) -> (Test, P) + Sync) {
+fn assert_ends<P>(says: &str, set: impl Fn(usize) -> (Test, P) + Sync) {
     let figures = thread::scope(|scope| {
         let set = &set;
-        let playing = WORKERS.map(|workers| scope.spawn(move || (workers, play(workers, set))));
+        let playing =
+            WORKERS.map(|workers| scope.spawn(move || (workers, play(workers, says, set))));
         playing.map(|thread| thread.join().unwrap())
     });
     println!("ended after {figures:?}");
@@ -43,7 +47,7 @@ fn assert_ends<P>(set: impl Fn(usize) -> (Test, P) + Sync) {
     }
 }
 
-fn play<P>(workers: usize, set: &impl Fn(usize) -> (Test, P)) -> Duration {
+fn play<P>(workers: usize, says: &str, set: &impl Fn(usize) -> (Test, P)) -> Duration {
     let (test, _prop) = set(workers);
     let (mut child, words) = test.start_and_listen(&["--import-only"]);
     let begun = Instant::now();
@@ -63,6 +67,7 @@ fn play<P>(workers: usize, set: &impl Fn(usize) -> (Test, P)) -> Duration {
     let words = words.join().unwrap();
     assert_eq!(status.code(), Some(130), "{words}");
     assert!(words.contains("GRACEFUL SHUTDOWN COMPLETED"), "{words}");
+    assert!(words.contains(says), "no {says:?} in {words}");
     assert!(!words.contains(" failed"), "{words}");
     assert_eq!(test.failures("import_failures.log"), [0; 0], "{words}");
     took
@@ -85,7 +90,7 @@ fn lock(test: &Test, name: &str, is_shared: bool) -> fs::File {
 
 #[test]
 fn while_another_program_holds_the_lock_of_the_index() {
-    assert_ends(|workers| {
+    assert_ends(HELD, |workers| {
         let test = archiver(workers);
         let lock = lock(&test, INDEX, false);
         (test, lock)
@@ -94,7 +99,7 @@ fn while_another_program_holds_the_lock_of_the_index() {
 
 #[test]
 fn while_another_program_rebuilds_the_index() {
-    assert_ends(|workers| {
+    assert_ends(HELD, |workers| {
         let test = archiver(workers);
         let lock = lock(&test, DOCUMENTS, false);
         (test, lock)
@@ -108,7 +113,7 @@ fn with_tools(test: Test, tools: &StandIns) -> Test {
 
 #[test]
 fn while_another_program_holds_the_lock_of_the_index_in_tools_mode() {
-    assert_ends(|workers| {
+    assert_ends(HELD, |workers| {
         let test = archiver(workers);
         // Shared: the runs can be listed, and none can be loaded.
         let lock = lock(&test, INDEX, true);
@@ -121,7 +126,7 @@ fn while_another_program_holds_the_lock_of_the_index_in_tools_mode() {
 fn while_another_program_holds_the_lock_of_the_index_on_another_host() {
     let Some(sshd) = Sshd::start() else { return };
     let options = sshd.options("user", "known_hosts").join(" ");
-    assert_ends(|workers| {
+    assert_ends(LEFT, |workers| {
         let test = archiver(workers);
         let lock = lock(&test, INDEX, true);
         let tools = StandIns::new(test.path().join("tools"));
@@ -130,4 +135,75 @@ fn while_another_program_holds_the_lock_of_the_index_on_another_host() {
             .set("artdaq_db.ssh_options", &format!("\"{options}\""));
         (test, (lock, tools))
     });
+}
+
+#[cfg(feature = "mongodb")]
+mod mongodb {
+    use super::*;
+    use crate::support::mongod::{Kind, Mongod};
+    use ::mongodb::bson::{Document, doc};
+    use run_record_archiver::artdaqdb::ArtdaqDb;
+
+    /// An archiver with this many workers and run 1 in its archive.
+    fn archiver_at(server: &Mongod, workers: usize) -> Test {
+        let test = Test::new()
+            .record(1)
+            .set("artdaq_db.database_uri", &format!("'{}'", server.uri("")))
+            .set("app.parallel_workers", &workers.to_string());
+        test.run(&["--import-only"]).exits(0);
+        test.records_in(2..=30)
+    }
+
+    #[test]
+    fn while_another_client_holds_a_transaction_on_the_documents() {
+        assert_ends("another transaction holds", |workers| {
+            let server = Mongod::start(Kind::ReplicaSet).expect("a mongod");
+            let test = archiver_at(&server, workers);
+            // The documents that the archiver is about to store: as another one stores
+            // them, in a transaction that does not end.
+            test.run(&["--import-only", "--runs", "2-10"]).exits(0);
+            let client = server.client("directConnection=true");
+            let names = ["RunHistory", "SystemLayout"];
+            let stored = names.map(|name| (name, server.documents(name)));
+            let archive = client.database("archive");
+            for name in names {
+                let all = archive.collection::<Document>(name);
+                all.delete_many(doc! { "configurations.name": { "$not": { "$regex": "^1/" } } })
+                    .run()
+                    .unwrap();
+            }
+            let mut session = client.start_session().run().unwrap();
+            session.start_transaction().run().unwrap();
+            for (name, documents) in stored {
+                let is_first = |document: &Document| format!("{document}").contains("\"1/");
+                let others = documents.into_iter().filter(|document| !is_first(document));
+                let collection = archive.collection::<Document>(name);
+                collection
+                    .insert_many(others)
+                    .session(&mut session)
+                    .run()
+                    .unwrap();
+            }
+            assert_eq!(server.archive().runs().unwrap().len(), 1);
+            fs::remove_dir_all(test.path().join("work")).unwrap();
+            fs::create_dir(test.path().join("work")).unwrap();
+            let log = "→ Processing run 1 of the execution before\n";
+            fs::write(test.work("archiver.log"), log).unwrap();
+            (test, (session, client, server))
+        });
+    }
+
+    #[test]
+    fn while_the_server_hangs() {
+        assert_ends(LEFT, |workers| {
+            let server = Mongod::start(Kind::ReplicaSet).expect("a mongod");
+            let test = archiver_at(&server, workers);
+            server.fail(
+                "alwaysOn",
+                doc! { "failCommands": ["insert"], "blockConnection": true, "blockTimeMS": 60_000,
+                "errorCode": 91 },
+            );
+            (test, server)
+        });
+    }
 }

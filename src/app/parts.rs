@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::artdaqdb::filesystem::{self, FilesystemDb};
 use crate::artdaqdb::{self, ArtdaqDb, tools};
 use crate::config::{Config, IncompletePolicy, without_credentials};
 use crate::error::{Error, Result};
@@ -21,12 +20,7 @@ const INCOMPLETE_RUNS: &str = "incomplete_runs.json";
 /// The artdaqDB of the configuration, through the real tools if it says so.
 pub(super) fn open_artdaqdb(config: &Config, shutdown: &Shutdown) -> Result<Box<dyn ArtdaqDb>> {
     let uri = &config.artdaq_db.database_uri;
-    match tools(config, shutdown) {
-        None if uri.starts_with(filesystem::SCHEME) => {
-            Ok(Box::new(FilesystemDb::new(uri)?.heeding(shutdown)))
-        }
-        tools => artdaqdb::open(uri, tools),
-    }
+    artdaqdb::open(uri, tools(config, shutdown), shutdown)
 }
 
 /// The same for a mode that only looks.

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Disposition, Error, Result};
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
+use crate::shutdown::Shutdown;
 
 /// The collection of all documents but schemas.
 pub const RUN_HISTORY: &str = "RunHistory";
@@ -178,31 +179,40 @@ pub fn time_stamp() -> String {
 }
 
 /// Opens the artdaqDB that a URI names, to be read and written by the archiver
-/// itself or, given their settings, by the real tools. Nothing is read or
-/// created yet.
+/// itself or, given their settings, by the real tools. Waits end early after a
+/// `shutdown`. Nothing is read or created yet.
 ///
 /// # Errors
 /// A URI of a kind that can't be opened.
-pub fn open(uri: &str, tools: Option<tools::Settings>) -> Result<Box<dyn ArtdaqDb>> {
+pub fn open(
+    uri: &str,
+    tools: Option<tools::Settings>,
+    shutdown: &Shutdown,
+) -> Result<Box<dyn ArtdaqDb>> {
     match tools {
-        None => Ok(open_native(uri)?),
+        None => Ok(open_native(uri, shutdown)?),
         Some(settings) if uri.starts_with(filesystem::SCHEME) => {
             Ok(Box::new(tools::ToolsDb::filesystem(uri, settings)?))
         }
         Some(settings) => {
-            let native = open_native(uri)?;
+            let native = open_native(uri, shutdown)?;
             Ok(Box::new(tools::ToolsDb::server(uri, native, settings)))
         }
     }
 }
 
-fn open_native(uri: &str) -> Result<Box<dyn NativeDb>> {
+fn open_native(uri: &str, shutdown: &Shutdown) -> Result<Box<dyn NativeDb>> {
     // The scheme alone goes into messages: the rest may hold a password.
     let scheme = uri.split_once("://").map(|(scheme, _)| scheme);
     let problem = match scheme {
-        Some("filesystemdb") => return Ok(Box::new(filesystem::FilesystemDb::new(uri)?)),
+        Some("filesystemdb") => {
+            let db = filesystem::FilesystemDb::new(uri)?;
+            return Ok(Box::new(db.heeding(shutdown)));
+        }
         #[cfg(feature = "mongodb")]
-        Some("mongodb" | "mongodb+srv") => return Ok(Box::new(mongo::MongoDb::new(uri)?)),
+        Some("mongodb" | "mongodb+srv") => {
+            return Ok(Box::new(mongo::MongoDb::new(uri)?.heeding(shutdown)));
+        }
         #[cfg(not(feature = "mongodb"))]
         Some("mongodb" | "mongodb+srv") => {
             "this archiver was built without MongoDB; build it with the feature `mongodb`, which \

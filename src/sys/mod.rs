@@ -1,4 +1,5 @@
 //! What the archiver needs of the system, each in one place: how long it waits
-//! for others.
+//! for others, and how it tries again.
 
 pub mod patience;
+pub mod retry;

@@ -1,15 +1,22 @@
 //! How long other programs and machines are waited for: up to a limit, and only
 //! briefly once the execution is to end.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::error::{Error, Result};
 use crate::shutdown::Shutdown;
 
 /// How long others are waited for once the execution is to end. The documentation
 /// promises this time.
 pub const LAST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a thread that waits for a call looks for the shutdown.
+const STEP: Duration = Duration::from_millis(50);
 
 /// Why a wait is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +80,42 @@ impl Patience {
     }
 }
 
+/// Makes a call that cannot be interrupted, such as one of a driver that looks for
+/// a server, on a thread of its own, and waits for it no longer than five seconds
+/// after a shutdown. The thread then ends with the process.
+///
+/// # Errors
+/// Those of the call; [`Error::Interrupted`] if it was not waited for.
+pub fn abandonable<T: Send + 'static>(
+    name: &str,
+    shutdown: &Shutdown,
+    call: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (sender, result) = channel();
+    thread::Builder::new()
+        .name(name.into())
+        .spawn(move || {
+            // The caller may be gone.
+            let _ = sender.send(catch_unwind(AssertUnwindSafe(call)));
+        })
+        .map_err(|error| Error::Unexpected(format!("cannot start a thread for {name}: {error}")))?;
+    loop {
+        match result.recv_timeout(STEP) {
+            Ok(Ok(result)) => return result,
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::Unexpected(format!("the thread for {name} is gone")));
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let since = shutdown.since();
+                if since.is_some_and(|since| since.elapsed() >= LAST_PATIENCE) {
+                    shutdown.check()?;
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +131,30 @@ mod tests {
         let patience = Patience::new(Duration::from_secs(60), &Shutdown::default());
         assert_eq!(patience.over(ago(59)), None);
         assert_eq!(patience.over(ago(60)), Some(Over::Limit));
+    }
+
+    #[test]
+    fn a_call_is_abandoned_some_time_after_a_shutdown() {
+        let shutdown = Shutdown::default();
+        assert_eq!(abandonable("test", &shutdown, || Ok(7)).unwrap(), 7);
+        shutdown.request("test");
+        assert_eq!(abandonable("test", &shutdown, || Ok(8)).unwrap(), 8);
+        let begun = Instant::now();
+        let hangs = || {
+            thread::sleep(Duration::from_secs(60));
+            Ok(())
+        };
+        let error = abandonable("test", &shutdown, hangs).unwrap_err();
+        assert!(matches!(error, Error::Interrupted(_)), "{error}");
+        assert!(begun.elapsed() < LAST_PATIENCE * 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "loudly")]
+    fn a_panic_of_a_call_is_that_of_the_caller() {
+        let _ = abandonable("test", &Shutdown::default(), || -> Result<()> {
+            std::panic::panic_any("loudly")
+        });
     }
 
     #[test]

@@ -41,6 +41,7 @@ const WITHOUT_EFFECT: [&str; 9] = [
 ];
 
 /// The URI of an archive, known to be well formed.
+#[derive(Clone)]
 pub(super) struct Address {
     uri: SecretString,
     /// The URI without credentials and options.

@@ -15,6 +15,7 @@ use std::process::{Command, exit};
 use run_record_archiver::artdaqdb::{self, ArtdaqDb};
 use run_record_archiver::fhicl;
 use run_record_archiver::run::{FclFile, Run};
+use run_record_archiver::shutdown::Shutdown;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -101,7 +102,7 @@ impl Tool {
     /// a directory beside it with links to its collections.
     fn open(&self) -> Box<dyn ArtdaqDb> {
         let Some(root) = self.uri.strip_prefix("filesystemdb://") else {
-            return artdaqdb::open(&self.uri, None).unwrap();
+            return artdaqdb::open(&self.uri, None, &Shutdown::default()).unwrap();
         };
         let links = self.directory.join(std::process::id().to_string());
         fs::create_dir(&links).unwrap();
@@ -110,7 +111,12 @@ impl Tool {
             fs::create_dir_all(&target).unwrap();
             std::os::unix::fs::symlink(target, links.join(collection)).unwrap();
         }
-        artdaqdb::open(&format!("filesystemdb://{}", links.display()), None).unwrap()
+        artdaqdb::open(
+            &format!("filesystemdb://{}", links.display()),
+            None,
+            &Shutdown::default(),
+        )
+        .unwrap()
     }
 
     fn end(&self, code: i32) -> ! {
