@@ -332,6 +332,29 @@ fn retry_after_is_waited_for() {
     assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
 }
 
+/// The largest number that there is would overflow any sum with a time.
+#[test]
+fn a_retry_after_that_is_too_large_is_capped() {
+    for asked in ["18446744073709551615", "99999999999999999999"] {
+        let server = bare();
+        server.put(OBJECT, Some("12500"), b"blob");
+        let busy = Reply::text(503, "busy").header("Retry-After", asked);
+        server.fault(Fault::on("GET", "").then(Action::Answer(busy)));
+        let db = HttpUconDb::new(HttpSettings {
+            retry: RetryPolicy {
+                attempts: 2,
+                pause: Duration::from_millis(20),
+                longest_pause: Duration::from_millis(200),
+            },
+            ..settings(server.url())
+        })
+        .unwrap();
+        let start = Instant::now();
+        assert_eq!(db.download(RUN).unwrap(), b"blob");
+        assert!(start.elapsed() < Duration::from_secs(3));
+    }
+}
+
 /// Runs a request that times out three times, and checks how long that took.
 #[track_caller]
 fn assert_times_out<T: std::fmt::Debug>(

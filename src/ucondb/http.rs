@@ -9,7 +9,6 @@ mod answers;
 mod auth;
 mod cache;
 mod listing;
-mod retry;
 mod runs;
 mod transport;
 mod upload;
@@ -28,12 +27,13 @@ use self::address::Address;
 use self::answers::{Failure, Missing};
 use self::auth::Authenticator;
 pub use self::cache::ListingCache;
-pub use self::retry::RetryPolicy;
 use self::transport::{Answer, Call, Transport};
 use self::upload::Probe;
 use crate::error::{Disposition, Error, Result};
 use crate::run::Run;
 use crate::shutdown::Shutdown;
+pub use crate::sys::retry::RetryPolicy;
+use crate::sys::retry::{Next, Stopped, retry};
 use crate::ucondb::{MAX_BLOB, Override, UconDb, Upload, Version};
 
 /// The longest answer that is metadata, names or an error page, in bytes.
@@ -145,25 +145,33 @@ impl HttpUconDb {
     /// Makes `attempt` until it succeeds, fails for good, or has had its chances.
     /// A shutdown ends the pauses; the failure is then that, and says nothing
     /// of what was attempted.
-    fn persist<T>(&self, mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
-        let mut made = 1;
-        loop {
-            match attempt() {
-                Err(Failure::Again { error, after }) if made < self.retry.attempts => {
-                    let pause = self.retry.pause(made, after);
-                    made += 1;
-                    log::warn!(
-                        "{error}; trying again in {:.1} s (attempt {made} of {})",
-                        pause.as_secs_f64(),
-                        self.retry.attempts
-                    );
-                    if self.shutdown.wait(pause) {
-                        self.shutdown.check().map_err(Failure::Final)?;
-                    }
-                }
-                result => return result,
-            }
-        }
+    fn persist<T>(&self, attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+        let judge = |failure: &Failure| match failure {
+            Failure::Again { after, .. } => Next::Again { asked: *after },
+            Failure::Final(_) => Next::GiveUp,
+        };
+        retry(
+            &self.retry,
+            &self.shutdown,
+            attempt,
+            judge,
+            |failure, again| {
+                log::warn!(
+                    "{}; trying again in {:.1} s (attempt {} of {})",
+                    failure.error(),
+                    again.pause.as_secs_f64(),
+                    again.attempt,
+                    self.retry.attempts
+                );
+            },
+        )
+        .map_err(|stopped| match stopped {
+            Stopped::Failed(failure) => failure,
+            Stopped::Interrupted(failure) => match self.shutdown.check() {
+                Ok(()) => failure,
+                Err(interrupted) => Failure::Final(interrupted),
+            },
+        })
     }
 
     /// The server's version, such as `3.9.7`.

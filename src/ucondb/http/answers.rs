@@ -7,11 +7,11 @@ use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use url::Url;
 
 use super::address::without_credentials;
-use super::retry::retry_after;
 use super::transport::{Answer, Fault};
 use super::{HttpUconDb, listing};
 use crate::error::{Disposition, Error};
 use crate::run::Run;
+use crate::sys::retry::retry_after;
 use crate::ucondb::Version;
 
 /// How many characters of a server's own words a message repeats.
@@ -27,6 +27,15 @@ pub(super) enum Failure {
     },
     /// It would fail again.
     Final(Error),
+}
+
+impl Failure {
+    /// What went wrong.
+    pub(super) fn error(&self) -> &Error {
+        match self {
+            Failure::Again { error, .. } | Failure::Final(error) => error,
+        }
+    }
 }
 
 impl From<Failure> for Error {
