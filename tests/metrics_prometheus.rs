@@ -184,6 +184,32 @@ fn everybody_can_read_the_textfile_whatever_the_umask() {
 }
 
 #[test]
+fn what_is_no_file_is_a_warning_and_a_link_is_followed() {
+    let test = Test::new().record(7);
+    let fifo = test.path().join("fifo.prom");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let test = test.set("metrics.prometheus_textfile", &fifo.display().to_string());
+    test.run(&[])
+        .exits(0)
+        .says("The metrics for Prometheus are not written")
+        .says("it is a FIFO, not a regular file");
+    let link = test.path().join("link.prom");
+    std::os::unix::fs::symlink("archiver.prom", &link).unwrap();
+    let test = test.set("metrics.prometheus_textfile", &link.display().to_string());
+    test.run(&[]).exits(0);
+    let written = fs::read_to_string(test.path().join("archiver.prom")).unwrap();
+    assert!(written.contains("executions_total"), "{written}");
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+}
+
+#[test]
 fn a_directory_that_is_missing_is_a_warning() {
     let test = Test::new()
         .record(7)

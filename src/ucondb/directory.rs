@@ -4,17 +4,17 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, BufReader, ErrorKind as IoKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use rustix::fs::{Access, access};
-use tempfile::NamedTempFile;
 use url::Url;
 
+use crate::durable::{self, Temporary};
 use crate::error::{Disposition, Error, Result};
-use crate::faults::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use crate::faults::{self, Operation};
+use crate::faults;
+use crate::faults::fs::{self, DirBuilder, File, Permissions};
 use crate::run::Run;
 use crate::ucondb::{MAX_BLOB, Override, UconDb, Upload, Version};
 
@@ -123,6 +123,14 @@ impl DirectoryUconDb {
         }
     }
 
+    /// A failure to write a file, as one of this store.
+    fn of_store(&self, action: &'static str, path: &Path, error: Error) -> Error {
+        match error {
+            Error::Io { source, .. } => self.failed(action, path, source),
+            error => error,
+        }
+    }
+
     /// An empty or missing store is told from one whose file system is not
     /// there.
     fn missing_is_empty(&self) -> Result<()> {
@@ -161,22 +169,16 @@ impl DirectoryUconDb {
 
     /// The blob in a file that has no name yet which counts, durable but for
     /// its name.
-    fn write(&self, blob: &[u8]) -> Result<NamedTempFile<File>> {
+    fn write(&self, run: Run, blob: &[u8]) -> Result<Temporary> {
         let write = || {
-            let mut file =
-                tempfile::Builder::new()
-                    .prefix(".upload-")
-                    .make_in(&self.directory, |path| {
-                        let mut options = OpenOptions::new();
-                        options.write(true).create_new(true).mode(0o600).open(path)
-                    })?;
-            file.write_all(blob)?;
-            file.as_file()
-                .set_permissions(Permissions::from_mode(FILE_MODE))?;
-            file.as_file().sync_all()?;
-            Ok(file)
+            let (temporary, mut file) = durable::open_temporary(&self.path(run), 0o600)?;
+            file.write_all(blob)
+                .and_then(|()| file.set_permissions(Permissions::from_mode(FILE_MODE)))
+                .map_err(|source| Error::io("write into", &self.directory, source))?;
+            temporary.sync()?;
+            Ok(temporary)
         };
-        write().map_err(|error| self.failed("write into", &self.directory, error))
+        write().map_err(|error| self.of_store("write into", &self.directory, error))
     }
 
     /// Gives what is under a run's key a second name among the replaced ones.
@@ -300,32 +302,24 @@ impl UconDb for DirectoryUconDb {
             return Ok(Upload::Exists(version));
         }
         let path = self.path(run);
-        let file = self.write(&blob)?;
-        faults::ask(Operation::Rename, &path)
-            .map_err(|error| self.failed("create", &path, error))?;
-        let named = match existing {
-            Override::No => file.persist_noclobber(&path),
+        let file = self.write(run, &blob)?;
+        let failed = |error| self.of_store("create", &path, error);
+        match existing {
+            Override::No => {
+                if !durable::publish_new(file).map_err(failed)? {
+                    // Another writer of the same key was first.
+                    let gone = || self.failed("create", &path, IoKind::AlreadyExists.into());
+                    return self.version(run)?.map(Upload::Exists).ok_or_else(gone);
+                }
+            }
             Override::Yes => {
                 let _lock = self.lock()?;
                 self.keep(run)?;
-                file.persist(&path)
+                durable::publish(file).map_err(failed)?;
             }
-        };
-        match named {
-            Ok(_) => {
-                self.sync(&self.directory)?;
-                Ok(Upload::Stored(sent))
-            }
-            // Another writer of the same key was first.
-            Err(error)
-                if existing == Override::No && error.error.kind() == IoKind::AlreadyExists =>
-            {
-                self.version(run)?
-                    .map(Upload::Exists)
-                    .ok_or_else(|| self.failed("create", &path, error.error))
-            }
-            Err(error) => Err(self.failed("create", &path, error.error)),
         }
+        self.sync(&self.directory)?;
+        Ok(Upload::Stored(sent))
     }
 
     fn download(&self, run: Run) -> Result<Vec<u8>> {

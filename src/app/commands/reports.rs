@@ -44,7 +44,7 @@ pub(in crate::app) fn status(command: &CommandLine, config: &Config) -> Result<b
         Format::Html => html::render(&status),
     };
     match &command.output {
-        Some(path) => durable::replace(path, report.as_bytes(), durable::SHARED)?,
+        Some(path) => durable::output(path, report.as_bytes(), durable::SHARED)?,
         None => print(&report)?,
     }
     Ok(status.is_complete())

@@ -245,7 +245,7 @@ impl Collection {
         }
         let is_known = self.read == read;
         self.forget();
-        durable::publish(new, &self.index_file())?;
+        durable::publish(new)?;
         durable::sync_directory(&self.directory)?;
         if is_known {
             // Its runs are those that were known, and the new ones.
