@@ -10,15 +10,16 @@ mod section;
 mod settings;
 mod yaml;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
 
 pub use self::expand::Environment;
+use crate::artdaqdb::ArtdaqUri;
 use crate::error::{Error, Result};
 use crate::faults::{self, fs};
+use crate::ucondb::UconUrl;
 
 /// The directory of `run_archiver.sh`, exported by it: where a configuration
 /// is also looked for, so that a cron line needs no `cd`.
@@ -143,12 +144,12 @@ pub struct SourceFiles {
 }
 
 /// Section `artdaq_db`.
+#[derive(Debug)]
 pub struct ArtdaqDb {
     /// The directory of `schema.fcl`.
     pub fcl_conf_dir: PathBuf,
-    /// `filesystemdb:///path`, `mongodb://...` or `mongodb+srv://...`; it may
-    /// hold a password.
-    pub database_uri: String,
+    /// `filesystemdb:///path`, `mongodb://...` or `mongodb+srv://...`.
+    pub database_uri: ArtdaqUri,
     /// Whether `bulkloader` and `bulkdownloader` do the work.
     pub use_tools: bool,
     /// The host on which they run, through ssh.
@@ -162,9 +163,10 @@ pub struct ArtdaqDb {
 }
 
 /// Section `ucon_db`.
+#[derive(Debug)]
 pub struct UconDb {
     /// `https://host:port/instance/app`, or `file:///path` for trials.
-    pub server_url: String,
+    pub server_url: UconUrl,
     /// The folder in UconDB.
     pub folder_name: String,
     /// The folder of runs that have no stop time yet, if they are to be apart.
@@ -336,66 +338,9 @@ fn whole_file(file: &Path, problem: String) -> Error {
     }
 }
 
-/// A URL for messages: without user, password and query, any of which may
-/// hold a secret.
-#[must_use]
-pub fn without_credentials(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    // Everything up to the last `@` goes, even where it stands in a path or
-    // query: a password with an unescaped `/` or `?` must not show.
-    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    let rest = rest.split_once('?').map_or(rest, |(host, _)| host);
-    format!("{scheme}://{rest}")
-}
-
-impl fmt::Debug for ArtdaqDb {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ArtdaqDb")
-            .field("fcl_conf_dir", &self.fcl_conf_dir)
-            .field("database_uri", &without_credentials(&self.database_uri))
-            .field("use_tools", &self.use_tools)
-            .field("remote_host", &self.remote_host)
-            .field("tools_dir", &self.tools_dir)
-            .field("tools_timeout_seconds", &self.tools_timeout_seconds)
-            .field("ssh_options", &self.ssh_options)
-            .finish()
-    }
-}
-
-impl fmt::Debug for UconDb {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UconDb")
-            .field("server_url", &without_credentials(&self.server_url))
-            .field("folder_name", &self.folder_name)
-            .field("object_name", &self.object_name)
-            .field("timeout_seconds", &self.timeout_seconds)
-            .field("writer_user", &self.writer_user)
-            .field("writer_password", &self.writer_password)
-            .field("ca_file", &self.ca_file)
-            .field("verify_tls", &self.verify_tls)
-            .finish()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls_lose_their_secrets() {
-        for (url, shown) in [
-            ("mongodb://u:p@h:1/db", "mongodb://h:1/db"),
-            ("mongodb://u:p/w?@x@h1,h2/db?k=v", "mongodb://h1,h2/db"),
-            ("mongodb://h/db?a=b@secret", "mongodb://secret"),
-            ("mongodb://u:s?cret", "mongodb://u:s"),
-            ("filesystemdb:///data/db", "filesystemdb:///data/db"),
-            ("nonsense", "nonsense"),
-        ] {
-            assert_eq!(without_credentials(url), shown);
-        }
-    }
 
     #[test]
     fn a_configuration_is_found_beside_the_script() {

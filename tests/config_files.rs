@@ -286,6 +286,17 @@ fn every_fault_names_file_line_and_key() {
             "filesystemdb:///absolute",
         ),
         (
+            with("filesystemdb:///db", "filesystemdb://$NOT_SET_ANYWHERE/db"),
+            "config.yaml:7: artdaq_db.database_uri",
+            "the environment variable \"NOT_SET_ANYWHERE\" is not set",
+        ),
+        #[cfg(feature = "mongodb")]
+        (
+            with("filesystemdb:///db", "mongodb://host"),
+            "config.yaml:7: artdaq_db.database_uri",
+            "names no database",
+        ),
+        (
             with("https://", "ftp://"),
             "config.yaml:9: ucon_db.server_url",
             "https://host:port",
@@ -615,7 +626,8 @@ fn documentation_and_example_know_the_same_keys_as_the_program() {
     let config = Config::parse(Path::new("config.example.yaml"), &example, &home).unwrap();
     assert_eq!(config.warnings, [""; 0]);
     assert_eq!(config.app.work_dir, Path::new("/home/work"));
-    assert_eq!(config.ucon_db.server_url, "file:///home/work/ucondb");
+    let directory = config.ucon_db.server_url.directory();
+    assert_eq!(directory, Some(Path::new("/home/work/ucondb")));
     assert_eq!(
         config.source_files.run_records_dir,
         Path::new("/home/samples/run_records")
@@ -645,4 +657,22 @@ fn documentation_and_example_know_the_same_keys_as_the_program() {
         assert!(message.contains(&expected), "{expected}\n{message}");
     }
     assert_eq!(keys, 57);
+}
+
+#[cfg(feature = "mongodb")]
+#[test]
+fn options_without_effect_are_warnings_and_no_secret_is_shown() {
+    let uri = "mongodb://user:tuna@host/db?socketTimeoutMS=1";
+    let config = parse(&with("filesystemdb:///db", uri)).unwrap();
+    let [warning] = &config.warnings[..] else {
+        panic!("{:?}", config.warnings)
+    };
+    let warning = warning.to_string();
+    assert!(
+        warning.contains(
+            "line 7: artdaq_db.database_uri: the option socketTimeoutMS has no effect here"
+        ),
+        "{warning}"
+    );
+    assert!(!format!("{config:?}").contains("tuna"), "{config:?}");
 }

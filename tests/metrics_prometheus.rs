@@ -209,6 +209,25 @@ fn what_is_no_file_is_a_warning_and_a_link_is_followed() {
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
 }
 
+/// The alerts on disks that are full watch these.
+#[test]
+fn an_archive_behind_a_variable_is_measured() {
+    let test = Test::new().record(7);
+    let file = test.path().join("archiver.prom");
+    let test = test
+        .set("metrics.prometheus_textfile", &file.display().to_string())
+        .set("artdaq_db.database_uri", "filesystemdb://$ARCH/archive");
+    let output = test
+        .command(&["--import-only"])
+        .env("ARCH", test.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = fs::read_to_string(&file).unwrap();
+    let metric = r#"filesystem_avail_bytes{directory="artdaqdb"}"#;
+    assert!(text.contains(metric), "{text}");
+}
+
 #[test]
 fn a_directory_that_is_missing_is_a_warning() {
     let test = Test::new()

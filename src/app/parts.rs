@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::artdaqdb::{self, ArtdaqDb, tools};
-use crate::config::{Config, IncompletePolicy, without_credentials};
+use crate::config::{Config, IncompletePolicy};
 use crate::error::{Error, Result};
 use crate::pipeline::journal::{Addresses, Places};
 use crate::pipeline::{IncompleteRuns, Journal};
@@ -20,7 +20,7 @@ const INCOMPLETE_RUNS: &str = "incomplete_runs.json";
 /// The artdaqDB of the configuration, through the real tools if it says so.
 pub(super) fn open_artdaqdb(config: &Config, shutdown: &Shutdown) -> Result<Box<dyn ArtdaqDb>> {
     let uri = &config.artdaq_db.database_uri;
-    artdaqdb::open(uri, tools(config, shutdown), shutdown)
+    Ok(artdaqdb::open(uri, tools(config, shutdown), shutdown))
 }
 
 /// The same for a mode that only looks.
@@ -56,7 +56,7 @@ pub(super) fn open_ucondb(
         shutdown: shutdown.clone(),
         listing,
         ..HttpSettings::new(
-            &ucon.server_url,
+            ucon.server_url.clone(),
             folder,
             &ucon.object_name,
             &ucon.writer_user,
@@ -119,12 +119,10 @@ pub(super) fn places(config: &Config) -> Places {
         ),
         addresses: Addresses {
             records: config.source_files.run_records_dir.display().to_string(),
-            artdaqdb: without_credentials(&config.artdaq_db.database_uri),
+            artdaqdb: config.artdaq_db.database_uri.to_string(),
             ucondb: format!(
                 "{} ({}/{})",
-                without_credentials(&config.ucon_db.server_url),
-                config.ucon_db.folder_name,
-                config.ucon_db.object_name
+                config.ucon_db.server_url, config.ucon_db.folder_name, config.ucon_db.object_name
             ),
         },
     }

@@ -18,8 +18,8 @@ use super::compose::{collection_of, compose};
 use super::document::{self, StoredDocument, Text};
 use super::index::{Entry, Oid};
 use super::{
-    ArtdaqDb, Configuration, Documents, NativeDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT, choice,
-    system_metadata,
+    ArtdaqDb, ArtdaqUri, Configuration, Documents, NativeDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT,
+    address, choice, system_metadata,
 };
 use crate::durable::{self, Unsynced};
 use crate::error::{Disposition, Error, Result};
@@ -27,6 +27,7 @@ use crate::faults;
 use crate::faults::fs;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 use crate::shutdown::Shutdown;
+use crate::sys::url::InvalidAddress;
 use collection::Collection;
 use lock::{ArchiveLock, Held};
 
@@ -37,9 +38,6 @@ mod collection;
 pub(super) mod lock;
 mod merge;
 mod rebuild;
-
-/// The scheme of a FilesystemDB's URI.
-pub const SCHEME: &str = "filesystemdb://";
 
 /// A FilesystemDB archive.
 #[derive(Debug)]
@@ -76,29 +74,25 @@ struct Load {
 }
 
 impl FilesystemDb {
-    /// The archive at `filesystemdb:///absolute/path`. One trailing slash is
-    /// ignored, and `$NAME` is expanded, as the real tools do. Nothing is read
-    /// or created yet.
+    /// The archive at `filesystemdb:///absolute/path`. Nothing is read or created
+    /// yet.
     ///
     /// # Errors
     /// A URI that names no absolute path, or a variable that is not set.
     pub fn new(uri: &str) -> Result<FilesystemDb> {
-        let wrong = |problem: String| Error::ArtdaqDb {
-            location: uri.to_owned(),
-            problem: format!("{problem}; correct artdaq_db.database_uri"),
-            disposition: Disposition::StopStage,
-        };
-        let path = uri.strip_prefix(SCHEME).unwrap_or(uri);
-        let path = expand(path).map_err(wrong)?;
-        let path = path.strip_suffix('/').unwrap_or(&path);
-        if !path.starts_with('/') {
-            return Err(wrong(
-                "a FilesystemDB needs an absolute path, as in filesystemdb:///data/archive".into(),
-            ));
-        }
-        let root = PathBuf::from(path);
-        Ok(FilesystemDb {
-            location: format!("{SCHEME}{path}"),
+        let uri = ArtdaqUri::parse(uri).map_err(address::refused)?;
+        let root = uri.directory();
+        root.map(FilesystemDb::at).ok_or_else(|| {
+            let problem = "a FilesystemDB's URI begins with filesystemdb://";
+            address::refused(InvalidAddress(problem.into()))
+        })
+    }
+
+    /// The archive in a directory. Nothing is read or created yet.
+    #[must_use]
+    pub fn at(root: &Path) -> FilesystemDb {
+        FilesystemDb {
+            location: address::location(root),
             collections: Mutex::new(Collections {
                 run_history: Collection::new(root.join(RUN_HISTORY)),
                 system_layout: Collection::new(root.join(SYSTEM_LAYOUT)),
@@ -106,11 +100,11 @@ impl FilesystemDb {
                 loads: Vec::new(),
             }),
             publishing: Mutex::default(),
-            locks: ArchiveLock::new(&root, &Shutdown::default()),
+            locks: ArchiveLock::new(root, &Shutdown::default()),
             load: Mutex::default(),
             is_created: AtomicBool::new(false),
-            root,
-        })
+            root: root.to_path_buf(),
+        }
     }
 
     /// Waits for other programs only briefly once the work is to end.
@@ -564,27 +558,4 @@ impl NativeDb for FilesystemDb {
         }
         Ok((!documents.configurations.is_empty()).then_some(documents))
     }
-}
-
-/// Expands `$NAME` and `${NAME}` from the environment.
-fn expand(path: &str) -> Result<String, String> {
-    let mut expanded = String::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((before, after)) = rest.split_once('$') {
-        expanded.push_str(before);
-        let (name, remaining) = match after.strip_prefix('{') {
-            Some(braced) => braced.split_once('}').ok_or("a '${' is not closed")?,
-            None => after.split_at(
-                after
-                    .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-                    .unwrap_or(after.len()),
-            ),
-        };
-        let value = std::env::var(name)
-            .map_err(|_| format!("the environment variable {name:?} is not set"))?;
-        expanded.push_str(&value);
-        rest = remaining;
-    }
-    expanded.push_str(rest);
-    Ok(expanded)
 }

@@ -34,7 +34,7 @@ use address::Address;
 use bson::Bson;
 use connection::{BACKOFF, Batch, Connection, Stored, persevere};
 
-mod address;
+pub(super) mod address;
 mod bson;
 mod connection;
 mod failure;
@@ -88,23 +88,20 @@ impl MongoDb {
     /// # Errors
     /// A URI that can't be read or names no database.
     pub fn new(uri: &str) -> Result<MongoDb> {
-        Ok(MongoDb::of(Address::parse(uri)?, Shutdown::default()))
+        let address = Address::parse(uri).map_err(super::address::refused)?;
+        Ok(MongoDb::at(&address, &Shutdown::default()))
     }
 
-    fn of(address: Address, shutdown: Shutdown) -> MongoDb {
+    /// The archive at an address. The server is waited for only briefly after a
+    /// `shutdown`. Nothing is connected yet.
+    pub(super) fn at(address: &Address, shutdown: &Shutdown) -> MongoDb {
         MongoDb {
             archive: Arc::new(Archive {
-                address,
-                shutdown,
+                address: address.clone(),
+                shutdown: shutdown.clone(),
                 state: Mutex::default(),
             }),
         }
-    }
-
-    /// Waits for the server only briefly once the work is to end.
-    #[must_use]
-    pub fn heeding(self, shutdown: &Shutdown) -> MongoDb {
-        MongoDb::of(self.archive.address.clone(), shutdown.clone())
     }
 
     /// Makes a call of the driver's. After a shutdown it is waited for only briefly,

@@ -24,7 +24,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::filesystem::FilesystemDb;
 use super::filesystem::lock::{ArchiveLock, Held};
-use super::{ArtdaqDb, Configuration, Documents, NativeDb, Presence};
+use super::{ArtdaqDb, Configuration, Documents, NativeDb, Presence, address};
 use crate::error::{Disposition, Error, Result};
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 use crate::shutdown::Shutdown;
@@ -180,9 +180,14 @@ impl ToolsDb {
     /// # Errors
     /// A URI that names no absolute path.
     pub fn filesystem(uri: &str, settings: Settings) -> Result<ToolsDb> {
-        let native = FilesystemDb::new(uri)?;
-        let archive = Some(native.root().to_path_buf());
-        Ok(ToolsDb::new(native.location(), archive, None, settings))
+        Ok(ToolsDb::directory(FilesystemDb::new(uri)?.root(), settings))
+    }
+
+    /// The same, of a directory.
+    #[must_use]
+    pub fn directory(root: &Path, settings: Settings) -> ToolsDb {
+        let uri = address::location(root);
+        ToolsDb::new(&uri, Some(root.to_path_buf()), None, settings)
     }
 
     /// The database server of that URI, which `native` reaches from here. The

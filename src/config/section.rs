@@ -107,6 +107,17 @@ impl<'a> Section<'a> {
         example: &str,
         read: impl FnOnce(&str) -> Result<T, String>,
     ) -> T {
+        self.required_else(key, example, read, T::default)
+    }
+
+    /// The same, with a stand-in of its own.
+    pub fn required_else<T>(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+        stand_in: impl FnOnce() -> T,
+    ) -> T {
         let faults = self.findings.problems.len();
         match self.optional(key, read) {
             Some(value) => value,
@@ -114,7 +125,7 @@ impl<'a> Section<'a> {
                 if self.findings.problems.len() == faults {
                     self.missing(key, example);
                 }
-                T::default()
+                stand_in()
             }
         }
     }

@@ -12,7 +12,9 @@ use super::{
     App, AppFuzz, ArtdaqDb, Config, FHICLIZE_NAMES, IncompletePolicy, Reporting, SourceFiles,
     UconDb,
 };
+use crate::artdaqdb::ArtdaqUri;
 use crate::error::{Error, Result};
+use crate::ucondb::UconUrl;
 
 /// The sections of the top level.
 const SECTIONS: [&str; 9] = [
@@ -304,10 +306,11 @@ fn policy(value: &str) -> Result<IncompletePolicy, String> {
 fn artdaq_db(mut section: Section<'_>) -> ArtdaqDb {
     let database = ArtdaqDb {
         fcl_conf_dir: section.required("fcl_conf_dir", "/daq/artdaq_database/conf", path),
-        database_uri: section.required(
+        database_uri: section.required_else(
             "database_uri",
             "filesystemdb:///data/artdaqdb_archive",
-            database_uri,
+            |value| ArtdaqUri::parse(value).map_err(|invalid| invalid.to_string()),
+            || ArtdaqUri::of_directory(Path::new("/")),
         ),
         use_tools: section.or("use_tools", false, truth),
         remote_host: section.optional("remote_host", host),
@@ -319,6 +322,12 @@ fn artdaq_db(mut section: Section<'_>) -> ArtdaqDb {
         ),
         ssh_options: section.or("ssh_options", Vec::new(), arguments),
     };
+    for option in database.database_uri.without_effect() {
+        section.warn(
+            "database_uri",
+            &format!("the option {option} has no effect here"),
+        );
+    }
     section.finish();
     database
 }
@@ -349,30 +358,13 @@ fn arguments(value: &str) -> Result<Vec<String>, String> {
     }
 }
 
-/// The message never quotes the value: it may hold a password.
-fn database_uri(value: &str) -> Result<String, String> {
-    let rest = value.strip_prefix("filesystemdb://");
-    // The real tools expand `$VARS` in the path, so it may begin with one.
-    let is_directory = rest.is_some_and(|rest| rest.starts_with(['/', '$']));
-    let is_mongodb = ["mongodb://", "mongodb+srv://"]
-        .iter()
-        .any(|scheme| value.starts_with(scheme));
-    if is_directory || is_mongodb {
-        return Ok(value.to_owned());
-    }
-    Err(
-        "expected filesystemdb:///absolute/path, mongodb://host/database or \
-         mongodb+srv://host/database"
-            .into(),
-    )
-}
-
 fn ucon_db(mut section: Section<'_>, credentials: Option<&Path>) -> UconDb {
     let database = UconDb {
-        server_url: section.required(
+        server_url: section.required_else(
             "server_url",
             "https://ucondb.example.com:9443/instance/app",
-            server_url,
+            |value| UconUrl::parse(value).map_err(|invalid| invalid.to_string()),
+            || UconUrl::of_directory(Path::new("/")),
         ),
         folder_name: section.required("folder_name", "production", text),
         pending_folder: section.optional("pending_folder", text),
@@ -391,16 +383,4 @@ fn ucon_db(mut section: Section<'_>, credentials: Option<&Path>) -> UconDb {
     };
     section.finish();
     database
-}
-
-fn server_url(value: &str) -> Result<String, String> {
-    let known = ["https://", "http://", "file:///"];
-    if known.iter().any(|scheme| value.starts_with(scheme)) && value.parse::<url::Url>().is_ok() {
-        return Ok(value.to_owned());
-    }
-    Err(
-        "expected https://host:port/instance/app, http://host:port/instance/app or \
-         file:///absolute/path"
-            .into(),
-    )
 }

@@ -9,14 +9,13 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use rustix::fs::{Access, access};
-use url::Url;
 
 use crate::durable::{self, Temporary};
 use crate::error::{Disposition, Error, Result};
 use crate::faults;
 use crate::faults::fs::{self, DirBuilder, File, Permissions};
 use crate::run::Run;
-use crate::ucondb::{MAX_BLOB, Override, UconDb, Upload, Version};
+use crate::ucondb::{MAX_BLOB, Override, UconDb, UconUrl, Upload, Version};
 
 /// What a blob's file is called after its run.
 const SUFFIX: &str = ".blob";
@@ -46,18 +45,16 @@ impl DirectoryUconDb {
     /// # Errors
     /// A URL that is not of a local directory; a name that can't be a directory's.
     pub fn from_url(url: &str, folder: &str, object: &str) -> Result<DirectoryUconDb> {
-        let root = Url::parse(url)
-            .ok()
-            .filter(|url| url.scheme() == "file")
-            .and_then(|url| url.to_file_path().ok())
-            .ok_or_else(|| Error::UconDb {
-                location: url.to_owned(),
-                problem: "ucon_db.server_url is no local directory: it looks like \
-                          file:///path/to/directory"
-                    .to_owned(),
-                disposition: Disposition::StopStage,
-            })?;
-        DirectoryUconDb::new(&root, folder, object)
+        let address = UconUrl::parse(url).ok();
+        let root = address.as_ref().and_then(UconUrl::directory);
+        let root = root.ok_or_else(|| Error::UconDb {
+            location: url.to_owned(),
+            problem: "ucon_db.server_url is no local directory: it looks like \
+                      file:///path/to/directory"
+                .to_owned(),
+            disposition: Disposition::StopStage,
+        })?;
+        DirectoryUconDb::new(root, folder, object)
     }
 
     /// The store in a directory, which the first upload creates if only its

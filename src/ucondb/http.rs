@@ -34,7 +34,7 @@ use crate::run::Run;
 use crate::shutdown::Shutdown;
 pub use crate::sys::retry::RetryPolicy;
 use crate::sys::retry::{Next, Stopped, retry};
-use crate::ucondb::{MAX_BLOB, Override, UconDb, Upload, Version};
+use crate::ucondb::{MAX_BLOB, Override, UconDb, UconUrl, Upload, Version};
 
 /// The longest answer that is metadata, names or an error page, in bytes.
 const SHORT: u64 = 4 * 1024 * 1024;
@@ -42,9 +42,8 @@ const SHORT: u64 = 4 * 1024 * 1024;
 /// Where UconDB is and how to talk to it.
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
-    /// The base URL, which usually ends in `/app`; `file:///directory` for a
-    /// directory in its stead.
-    pub server_url: String,
+    /// The base URL, which usually ends in `/app`.
+    pub server_url: UconUrl,
     /// The folder.
     pub folder: String,
     /// The object.
@@ -73,14 +72,14 @@ pub struct HttpSettings {
 impl HttpSettings {
     /// Settings with a time limit of 60 s, verified TLS, and the usual retries.
     pub fn new(
-        server_url: impl Into<String>,
+        server_url: UconUrl,
         folder: impl Into<String>,
         object: impl Into<String>,
         user: impl Into<String>,
         password: impl Into<SecretString>,
     ) -> HttpSettings {
         HttpSettings {
-            server_url: server_url.into(),
+            server_url,
             folder: folder.into(),
             object: object.into(),
             user: user.into(),

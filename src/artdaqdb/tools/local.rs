@@ -100,14 +100,14 @@ impl Place for Local {
     }
 
     fn look(&self) -> Result<View> {
-        View::directory(self.root()?)
+        self.root().map(View::directory)
     }
 
     fn load(&self, job: &Job, files: &[&FclFile], turn: &Turn) -> Result<(Ended, Option<View>)> {
         let directory = files::temporary_directory()?;
         files::write(files, directory.path())?;
         let ended = self.run(Tool::Loader, job, directory.path(), turn)?;
-        let view = self.archive.as_deref().map(View::directory).transpose()?;
+        let view = self.archive.as_deref().map(View::directory);
         Ok((ended, view))
     }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::process::{self, Ended, Exit};
-use super::view::{self, Indexes, View};
+use super::view::{Indexes, View};
 use super::{Job, Place, Turn, files, last_words, unreachable};
 use crate::artdaqdb::filesystem::FilesystemDb;
 use crate::artdaqdb::filesystem::lock::{DOCUMENTS_FILE, INDEX_FILE};
@@ -223,7 +223,7 @@ impl Remote {
         unreachable(&format!("ssh to {}", self.host), problem)
     }
 
-    fn copy(&self, directory: tempfile::TempDir) -> Result<View> {
+    fn copy(&self, directory: tempfile::TempDir) -> View {
         let original = self.archive.clone().unwrap_or_default();
         View::copy(directory, format!("{}:{}", self.host, original.display()))
     }
@@ -238,7 +238,7 @@ impl Place for Remote {
     fn look(&self) -> Result<View> {
         let directory = files::temporary_directory()?;
         self.call("look", None, |_| Ok(()), directory.path())?;
-        self.copy(directory)
+        Ok(self.copy(directory))
     }
 
     fn load(&self, job: &Job, files: &[&FclFile], _: &Turn) -> Result<(Ended, Option<View>)> {
@@ -249,10 +249,7 @@ impl Place for Remote {
         let send = |output: &mut dyn Write| pack(texts, output);
         let ended = self.call("load", Some(job), send, directory.path())?;
         let ended = self.status(directory.path(), ended.said)?;
-        let view = match self.archive {
-            Some(_) => Some(self.copy(directory)?),
-            None => None,
-        };
+        let view = self.archive.as_ref().map(|_| self.copy(directory));
         Ok((ended, view))
     }
 
@@ -266,7 +263,7 @@ impl Place for Remote {
             return Ok(());
         };
         let mut names = String::new();
-        for path in FilesystemDb::new(&view::uri(root))?.document_paths(job.run)? {
+        for path in FilesystemDb::at(root).document_paths(job.run)? {
             if let Ok(name) = path.strip_prefix(root) {
                 names.push_str(&format!("{}\n", name.display()));
             }

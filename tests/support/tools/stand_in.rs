@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-use run_record_archiver::artdaqdb::{self, ArtdaqDb};
+use run_record_archiver::artdaqdb::{self, ArtdaqDb, ArtdaqUri};
 use run_record_archiver::fhicl;
 use run_record_archiver::run::{FclFile, Run};
 use run_record_archiver::shutdown::Shutdown;
@@ -102,7 +102,8 @@ impl Tool {
     /// a directory beside it with links to its collections.
     fn open(&self) -> Box<dyn ArtdaqDb> {
         let Some(root) = self.uri.strip_prefix("filesystemdb://") else {
-            return artdaqdb::open(&self.uri, None, &Shutdown::default()).unwrap();
+            let uri = ArtdaqUri::parse(&self.uri).unwrap();
+            return artdaqdb::open(&uri, None, &Shutdown::default());
         };
         let links = self.directory.join(std::process::id().to_string());
         fs::create_dir(&links).unwrap();
@@ -111,12 +112,7 @@ impl Tool {
             fs::create_dir_all(&target).unwrap();
             std::os::unix::fs::symlink(target, links.join(collection)).unwrap();
         }
-        artdaqdb::open(
-            &format!("filesystemdb://{}", links.display()),
-            None,
-            &Shutdown::default(),
-        )
-        .unwrap()
+        artdaqdb::open(&ArtdaqUri::of_directory(&links), None, &Shutdown::default())
     }
 
     fn end(&self, code: i32) -> ! {
