@@ -10,6 +10,7 @@ mod section;
 mod settings;
 mod yaml;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,26 +18,14 @@ use secrecy::SecretString;
 
 pub use self::expand::Environment;
 use crate::artdaqdb::ArtdaqUri;
-use crate::error::{Error, Result};
+use crate::error::{Diagnostic, Error, Result};
 use crate::faults::{self, fs};
+use crate::run_record::Generated;
 use crate::ucondb::UconUrl;
 
 /// The directory of `run_archiver.sh`, exported by it: where a configuration
 /// is also looked for, so that a cron line needs no `cd`.
 pub const HOME_VARIABLE: &str = "RUN_RECORD_ARCHIVER_HOME";
-
-/// What `fhiclize_generate` may name, in the order of the documentation.
-pub const FHICLIZE_NAMES: [&str; 9] = [
-    "boot",
-    "metadata",
-    "known_boardreaders_list",
-    "RunHistory",
-    "RunHistory2",
-    "settings",
-    "setup",
-    "environment",
-    "ranks",
-];
 
 /// Everything a configuration file says, with defaults for what it leaves out.
 /// Paths are absolute.
@@ -46,8 +35,8 @@ pub struct Config {
     pub file: PathBuf,
     /// Directories, files and limits of the archiver itself.
     pub app: App,
-    /// Which files are converted to FHiCL or made: of [`FHICLIZE_NAMES`], each once.
-    pub fhiclize_generate: Vec<String>,
+    /// Which files are converted to FHiCL or made.
+    pub fhiclize_generate: BTreeSet<Generated>,
     /// Faults on purpose, for trials.
     pub app_fuzz: AppFuzz,
     /// Where the run records are.
@@ -62,11 +51,9 @@ pub struct Config {
     pub carbon: Carbon,
     /// Metrics for Prometheus.
     pub metrics: Metrics,
-    /// What is doubtful but does not prevent the work: unknown keys, with the
-    /// nearest known name. One line each, with the file.
-    pub warnings: Vec<String>,
-    /// Those of the warnings that are about unknown keys: errors to `--check`.
-    pub unknown_keys: Vec<String>,
+    /// What is doubtful but does not prevent the work, such as unknown keys, with
+    /// the nearest known name.
+    pub warnings: Vec<Diagnostic>,
     /// Where each `${...}` got its value from, never the value: for the debug log.
     pub notes: Vec<String>,
 }
@@ -279,8 +266,10 @@ impl Config {
         let home = std::env::var_os(HOME_VARIABLE).map(PathBuf::from);
         let file = locate(path, home.as_deref());
         let bytes = fs::read(&file).map_err(|error| {
-            whole_file(
+            Error::config(
                 &file,
+                None,
+                "",
                 format!(
                     "the configuration can't be read: {error}; name the file as the first \
                      argument, or copy config.example.yaml and edit it"
@@ -289,12 +278,9 @@ impl Config {
         })?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            Error::Config {
-                file: file.clone(),
-                line: Some(1 + before.iter().filter(|byte| **byte == b'\n').count()),
-                key: String::new(),
-                problem: "not UTF-8 text: save the file in UTF-8".into(),
-            }
+            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+            let text = "not UTF-8 text: save the file in UTF-8";
+            Error::config(&file, Some(line), "", text)
         })?;
         Config::parse(&file, &text, &|name| std::env::var_os(name))
     }
@@ -304,12 +290,8 @@ impl Config {
     /// # Errors
     /// As [`Config::load`], except for the reading.
     pub fn parse(file: &Path, text: &str, environment: Environment<'_>) -> Result<Config> {
-        let root = yaml::parse(text).map_err(|fault| Error::Config {
-            file: file.to_path_buf(),
-            line: Some(fault.line),
-            key: String::new(),
-            problem: fault.problem,
-        })?;
+        let root = yaml::parse(text)
+            .map_err(|fault| Error::config(file, Some(fault.line), "", fault.problem))?;
         let credentials = environment(secret::CREDENTIALS_VARIABLE).map(PathBuf::from);
         settings::read(
             file,
@@ -326,15 +308,6 @@ fn locate(path: &Path, home: Option<&Path>) -> PathBuf {
             beside
         }
         _ => path.to_path_buf(),
-    }
-}
-
-fn whole_file(file: &Path, problem: String) -> Error {
-    Error::Config {
-        file: file.to_path_buf(),
-        line: None,
-        key: String::new(),
-        problem,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The errors of the archiver. Each names the run, the file or the server, the
 //! cause, and the way out; and each knows what the stage is to do about it.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -28,17 +29,10 @@ pub enum Disposition {
 #[non_exhaustive]
 pub enum Error {
     /// The configuration file is missing, unreadable or wrong.
-    #[error("{}{}{}: {problem}", file.display(), line.map(|l| format!(":{l}")).unwrap_or_default(),
-        if key.is_empty() { String::new() } else { format!(": {key}") })]
+    #[error("{}", lines(diagnostics))]
     Config {
-        /// The configuration file.
-        file: PathBuf,
-        /// The line, counted from 1, where known.
-        line: Option<usize>,
-        /// The key, such as `app.batch_size`; empty where none is concerned.
-        key: String,
-        /// What is wrong and what would be right.
-        problem: String,
+        /// Every fault, in the order of the file.
+        diagnostics: Vec<Diagnostic>,
     },
 
     /// Flags that do not go together, or that this version does not have yet.
@@ -143,7 +137,72 @@ pub enum Error {
     Interrupted(String),
 }
 
+/// What is wrong with a configuration file, or doubtful, in one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The configuration file.
+    pub file: PathBuf,
+    /// The line, counted from 1, where known.
+    pub line: Option<usize>,
+    /// The key, such as `app.batch_size`; empty where none is concerned.
+    pub key: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong and what would be right.
+    pub text: String,
+}
+
+/// How bad a diagnostic is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The file can't be used.
+    Error,
+    /// A key that no setting has: a warning to an execution, an error to `--check`.
+    UnknownKey,
+    /// Doubtful, and no obstacle.
+    Warning,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        match (self.line, self.severity) {
+            (None, _) => {}
+            (Some(line), Severity::Error) => write!(f, ":{line}")?,
+            (Some(line), _) => write!(f, ": line {line}")?,
+        }
+        if !self.key.is_empty() {
+            write!(f, ": {}", self.key)?;
+        }
+        write!(f, ": {}", self.text)
+    }
+}
+
+/// Diagnostics, a line each.
+fn lines(diagnostics: &[Diagnostic]) -> String {
+    let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
 impl Error {
+    /// An error of a configuration file with one fault.
+    pub fn config(
+        file: &Path,
+        line: Option<usize>,
+        key: impl Into<String>,
+        text: impl Into<String>,
+    ) -> Error {
+        Error::Config {
+            diagnostics: vec![Diagnostic {
+                file: file.to_path_buf(),
+                line,
+                key: key.into(),
+                severity: Severity::Error,
+                text: text.into(),
+            }],
+        }
+    }
+
     /// An I/O error with the operation and the path.
     pub fn io(action: &'static str, path: impl AsRef<Path>, source: io::Error) -> Error {
         Error::Io {

@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::artdaqdb::{self, ArtdaqDb, tools};
 use crate::config::{Config, IncompletePolicy};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pipeline::journal::{Addresses, Places};
 use crate::pipeline::{IncompleteRuns, Journal};
 use crate::run::Run;
-use crate::run_record::Generated;
 use crate::shutdown::Shutdown;
 use crate::state::StateStore;
 use crate::ucondb::http::{HttpSettings, ListingCache};
@@ -86,22 +85,6 @@ pub(super) fn kept_apart(config: &Config, incomplete: &IncompleteRuns) -> BTreeS
         true => incomplete.awaited(),
         false => BTreeSet::new(),
     }
-}
-
-/// The files that `fhiclize_generate` names.
-pub(super) fn generated(config: &Config) -> Result<BTreeSet<Generated>> {
-    config
-        .fhiclize_generate
-        .iter()
-        .map(|name| {
-            name.parse().map_err(|error| Error::Config {
-                file: config.file.clone(),
-                line: None,
-                key: "fhiclize_generate".into(),
-                problem: format!("{error}"),
-            })
-        })
-        .collect()
 }
 
 /// Where everything is kept that is remembered between executions.

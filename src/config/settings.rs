@@ -6,14 +6,12 @@ use std::time::Duration;
 
 use super::expand::{Expanded, nearest};
 use super::reporting::{carbon, email, metrics, slack};
-use super::section::{Findings, Problem, Section, level, path, seconds, text, truth, whole};
+use super::section::{Findings, Section, level, path, seconds, text, truth, whole};
 use super::yaml::{Node, Value};
-use super::{
-    App, AppFuzz, ArtdaqDb, Config, FHICLIZE_NAMES, IncompletePolicy, Reporting, SourceFiles,
-    UconDb,
-};
+use super::{App, AppFuzz, ArtdaqDb, Config, IncompletePolicy, Reporting, SourceFiles, UconDb};
 use crate::artdaqdb::ArtdaqUri;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Severity};
+use crate::run_record::Generated;
 use crate::ucondb::UconUrl;
 
 /// The sections of the top level.
@@ -35,7 +33,7 @@ pub(super) fn read(file: &Path, expanded: &Expanded, credentials: Option<&Path>)
     let mut reader = Reader {
         root: &expanded.root,
         referenced: &expanded.referenced,
-        findings: Findings::default(),
+        findings: Findings::of(file),
     };
     let mut config = Config {
         file: file.to_path_buf(),
@@ -49,7 +47,6 @@ pub(super) fn read(file: &Path, expanded: &Expanded, credentials: Option<&Path>)
         carbon: carbon(reader.section("carbon")),
         metrics: metrics(reader.section("metrics")),
         warnings: Vec::new(),
-        unknown_keys: Vec::new(),
         notes: expanded.notes.clone(),
     };
     let mut top = Section::new(
@@ -61,45 +58,11 @@ pub(super) fn read(file: &Path, expanded: &Expanded, credentials: Option<&Path>)
     top.also(&SECTIONS);
     top.finish();
 
-    let Findings {
-        problems,
-        warnings,
-        unknown_keys,
-    } = reader.findings;
-    match as_error(file, problems) {
-        Some(error) => Err(error),
-        None => {
-            let with_file = |warnings: Vec<String>| {
-                warnings
-                    .into_iter()
-                    .map(|warning| format!("{}: {warning}", file.display()))
-                    .collect()
-            };
-            config.warnings = with_file(warnings);
-            config.unknown_keys = with_file(unknown_keys);
-            Ok(config)
-        }
-    }
-}
-
-/// All faults as one error: the first, and the others as lines below it.
-fn as_error(file: &Path, mut problems: Vec<Problem>) -> Option<Error> {
-    problems.sort_by_key(|problem| problem.line);
-    let mut problems = problems.into_iter();
-    let first = problems.next()?;
-    let as_one = |found: Problem| Error::Config {
-        file: file.to_path_buf(),
-        line: found.line,
-        key: found.key,
-        problem: found.problem,
-    };
-    let others: String = problems
-        .map(|other| format!("\n{}", as_one(other)))
-        .collect();
-    Some(as_one(Problem {
-        problem: first.problem + &others,
-        ..first
-    }))
+    config.warnings = reader
+        .findings
+        .into_warnings()
+        .map_err(|diagnostics| Error::Config { diagnostics })?;
+    Ok(config)
 }
 
 struct Reader<'a> {
@@ -123,7 +86,7 @@ impl<'a> Reader<'a> {
 
     /// A list of names, with or without their `.txt`; also as `files:` in a
     /// section. Absent, it means all of them.
-    fn fhiclize_generate(&mut self) -> Vec<String> {
+    fn fhiclize_generate(&mut self) -> BTreeSet<Generated> {
         const KEY: &str = "fhiclize_generate";
         let node = match self.find(KEY) {
             Some(node) if matches!(node.value, Value::Section(_)) => {
@@ -131,7 +94,7 @@ impl<'a> Reader<'a> {
             }
             other => other,
         };
-        let all = || FHICLIZE_NAMES.map(str::to_owned).to_vec();
+        let all = || BTreeSet::from(Generated::ALL);
         let Some(node) = node else { return all() };
         let items = match &node.value {
             Value::Null => return all(),
@@ -141,7 +104,7 @@ impl<'a> Reader<'a> {
                 return all();
             }
         };
-        let mut chosen: Vec<String> = Vec::new();
+        let mut chosen = BTreeSet::new();
         for item in items {
             let name = match &item.value {
                 Value::Scalar(name) => name,
@@ -158,21 +121,19 @@ impl<'a> Reader<'a> {
                 .strip_suffix(".txt")
                 .or_else(|| name.strip_suffix(".fcl"))
                 .unwrap_or(name);
-            if !FHICLIZE_NAMES.contains(&name) {
-                let near = nearest(name, FHICLIZE_NAMES)
-                    .map(|near| format!("did you mean `{near}`? "))
-                    .unwrap_or_default();
-                self.fault(
-                    item.line,
-                    KEY,
-                    &format!(
-                        "`{name}` can't be generated; {near}known are {}",
-                        FHICLIZE_NAMES.join(", ")
-                    ),
-                );
-            } else if !chosen.iter().any(|other| other == name) {
-                chosen.push(name.to_owned());
+            if let Ok(generated) = name.parse() {
+                chosen.insert(generated);
+                continue;
             }
+            let known = Generated::ALL.map(Generated::entity);
+            let near = nearest(name, known)
+                .map(|near| format!("did you mean `{near}`? "))
+                .unwrap_or_default();
+            let problem = format!(
+                "`{name}` can't be generated; {near}known are {}",
+                known.join(", ")
+            );
+            self.fault(item.line, KEY, &problem);
         }
         chosen
     }
@@ -216,11 +177,8 @@ impl<'a> Reader<'a> {
     }
 
     fn fault(&mut self, line: usize, key: &str, problem: &str) {
-        self.findings.problems.push(Problem {
-            line: Some(line),
-            key: key.to_owned(),
-            problem: problem.to_owned(),
-        });
+        let (key, problem) = (key.to_owned(), problem.to_owned());
+        self.findings.add(Severity::Error, Some(line), key, problem);
     }
 }
 
