@@ -7,6 +7,13 @@ use std::path::{Path, PathBuf};
 
 use crate::fhicl;
 
+mod remedy;
+
+pub use remedy::{Remedy, UconName};
+
+/// What caused an error.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// A result of ours.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -69,25 +76,35 @@ pub enum Error {
     },
 
     /// artdaqDB refused, failed or holds what it should not.
-    #[error("{location}: {problem}")]
+    #[error("{location}: {}", told(problem, remedy.as_deref()))]
     ArtdaqDb {
         /// The database or the file in it, without credentials.
         location: String,
-        /// What went wrong and the way out.
+        /// What went wrong.
         problem: String,
         /// What the stage does about it.
         disposition: Disposition,
+        /// What an operator can do about it.
+        remedy: Option<Box<Remedy>>,
+        /// What caused it.
+        #[source]
+        cause: Option<Cause>,
     },
 
     /// UconDB refused, failed or holds what it should not.
-    #[error("{location}: {problem}")]
+    #[error("{location}: {}", told(problem, remedy.as_deref()))]
     UconDb {
         /// The server, folder and object, without credentials.
         location: String,
-        /// What went wrong and the way out.
+        /// What went wrong.
         problem: String,
         /// What the stage does about it.
         disposition: Disposition,
+        /// What an operator can do about it.
+        remedy: Option<Box<Remedy>>,
+        /// What caused it.
+        #[source]
+        cause: Option<Cause>,
     },
 
     /// A state file or failure log that can't be used.
@@ -178,6 +195,14 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// A problem, and what to do about it.
+fn told(problem: &str, remedy: Option<&Remedy>) -> String {
+    match remedy {
+        None => problem.to_owned(),
+        Some(remedy) => Remedy::join(problem, remedy),
+    }
+}
+
 /// Diagnostics, a line each.
 fn lines(diagnostics: &[Diagnostic]) -> String {
     let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
@@ -200,6 +225,63 @@ impl Error {
                 severity: Severity::Error,
                 text: text.into(),
             }],
+        }
+    }
+
+    /// An error of artdaqDB.
+    pub fn artdaqdb(
+        location: impl Into<String>,
+        problem: impl Into<String>,
+        disposition: Disposition,
+    ) -> Error {
+        Error::ArtdaqDb {
+            location: location.into(),
+            problem: problem.into(),
+            disposition,
+            remedy: None,
+            cause: None,
+        }
+    }
+
+    /// An error of UconDB.
+    pub fn ucondb(
+        location: impl Into<String>,
+        problem: impl Into<String>,
+        disposition: Disposition,
+    ) -> Error {
+        Error::UconDb {
+            location: location.into(),
+            problem: problem.into(),
+            disposition,
+            remedy: None,
+            cause: None,
+        }
+    }
+
+    /// The same error of a database, with what an operator can do about it.
+    #[must_use]
+    pub fn with_remedy(mut self, new: Remedy) -> Error {
+        if let Error::ArtdaqDb { remedy, .. } | Error::UconDb { remedy, .. } = &mut self {
+            *remedy = Some(Box::new(new));
+        }
+        self
+    }
+
+    /// The same error of a database, with what caused it.
+    #[must_use]
+    pub fn caused_by(mut self, new: impl Into<Cause>) -> Error {
+        if let Error::ArtdaqDb { cause, .. } | Error::UconDb { cause, .. } = &mut self {
+            *cause = Some(new.into());
+        }
+        self
+    }
+
+    /// What an operator can do about it, if that is known as a value.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&Remedy> {
+        match self {
+            Error::ArtdaqDb { remedy, .. } | Error::UconDb { remedy, .. } => remedy.as_deref(),
+            _ => None,
         }
     }
 

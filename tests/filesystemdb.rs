@@ -9,7 +9,7 @@ use crate::support::{copy_tree, fcl, shared, small_run, text_of};
 use run_record_archiver::artdaqdb::filesystem::FilesystemDb;
 use run_record_archiver::artdaqdb::index::Index;
 use run_record_archiver::artdaqdb::{ArtdaqDb, Presence};
-use run_record_archiver::error::Disposition;
+use run_record_archiver::error::{Disposition, Remedy};
 use run_record_archiver::run::Run;
 
 fn open(root: &Path) -> FilesystemDb {
@@ -469,4 +469,22 @@ fn reading_an_archive_creates_no_file() {
     db.read(Run(1)).unwrap();
     db.compare_indexes().unwrap();
     assert_eq!(list(), before);
+}
+
+#[test]
+fn what_caused_a_failure_and_what_to_do_are_values() {
+    let (_directory, root) = archive();
+    let document = documents(&root, "RunHistory").remove(0);
+    fs::remove_file(&document).unwrap();
+    let errors = [1, 2].map(|run| open(&root).read(Run(run)).err());
+    let error = errors.into_iter().flatten().next().unwrap();
+    assert_eq!(error.remedy(), Some(&Remedy::RestoreDocument));
+    let cause = std::error::Error::source(&error).unwrap();
+    assert!(cause.is::<std::io::Error>(), "{cause:?}");
+    fs::write(root.join("RunHistory/index.json"), "{").unwrap();
+    let error = open(&root).runs().unwrap_err();
+    assert_eq!(error.remedy(), Some(&Remedy::RebuildIndex));
+    let end = "Nothing was changed. Restore the index from a backup, or have a new one made of \
+               the documents beside it with --rebuild-index";
+    assert!(error.to_string().ends_with(end), "{error}");
 }

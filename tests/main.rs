@@ -5,6 +5,7 @@ mod support;
 
 mod artdaqdb_contract;
 mod check_ready;
+mod clients_know_no_settings;
 mod config_files;
 mod config_script;
 mod convert_golden;

@@ -1,6 +1,7 @@
 //! The parts of an execution, opened as the configuration says.
 
 use std::collections::BTreeSet;
+use std::sync::Once;
 
 use crate::artdaqdb::{self, ArtdaqDb, tools};
 use crate::config::{Config, IncompletePolicy};
@@ -47,10 +48,20 @@ pub(super) fn open_ucondb(
     shutdown: &Shutdown,
     listing: Option<ListingCache>,
 ) -> Result<Box<dyn UconDb>> {
+    static WARNED: Once = Once::new();
     let ucon = &config.ucon_db;
+    if ucon.server_url.is_tls() && !ucon.verify_tls {
+        WARNED.call_once(|| {
+            log::warn!(
+                "ucon_db.verify_tls is false: anyone between here and the UconDB server can \
+                 read and change what is sent; name the server's CA in ucon_db.ca_file instead"
+            );
+        });
+    }
     ucondb::open(HttpSettings {
         timeout: ucon.timeout_seconds,
         ca_file: ucon.ca_file.clone(),
+        ca_setting: "ucon_db.ca_file",
         verify_tls: ucon.verify_tls,
         shutdown: shutdown.clone(),
         listing,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Disposition, Error};
+use crate::error::{Disposition, Error, Remedy};
 use crate::sys::url::{InvalidAddress, without_credentials};
 
 #[cfg(feature = "mongodb")]
@@ -122,11 +122,8 @@ pub(super) fn location(root: &Path) -> String {
 
 /// An address that a client was to be made of.
 pub(super) fn refused(invalid: InvalidAddress) -> Error {
-    Error::ArtdaqDb {
-        location: "artdaq_db.database_uri".into(),
-        problem: invalid.0,
-        disposition: Disposition::StopStage,
-    }
+    Error::artdaqdb("the URI", invalid.0, Disposition::StopStage)
+        .with_remedy(Remedy::CorrectArtdaqUri)
 }
 
 fn directory(path: &str) -> Result<PathBuf, InvalidAddress> {

@@ -22,7 +22,7 @@ use super::{
     address, choice, system_metadata,
 };
 use crate::durable::{self, Unsynced};
-use crate::error::{Disposition, Error, Result};
+use crate::error::{Disposition, Error, Remedy, Result};
 use crate::faults;
 use crate::faults::fs;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
@@ -261,14 +261,17 @@ impl FilesystemDb {
     }
 
     fn read_document(&self, path: &Path, run: Run) -> Result<StoredDocument> {
-        let damaged = |problem: String| Error::ArtdaqDb {
-            location: path.display().to_string(),
-            problem: format!("run {run}: {problem}; restore the document from a backup"),
-            disposition: Disposition::FailRun,
+        let damaged = |problem: String| {
+            Error::artdaqdb(
+                path.display().to_string(),
+                format!("run {run}: {problem}"),
+                Disposition::FailRun,
+            )
+            .with_remedy(Remedy::RestoreDocument)
         };
         let bytes = fs::read(path).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => {
-                damaged("the index names this document, but it is missing".into())
+                damaged("the index names this document, but it is missing".into()).caused_by(source)
             }
             _ => Error::io("read", path, source),
         })?;
@@ -311,11 +314,7 @@ impl FilesystemDb {
     }
 
     fn refuse(&self, problem: String) -> Error {
-        Error::ArtdaqDb {
-            location: self.location.clone(),
-            problem,
-            disposition: Disposition::FailRun,
-        }
+        Error::artdaqdb(self.location.clone(), problem, Disposition::FailRun)
     }
 }
 
@@ -523,10 +522,11 @@ impl ArtdaqDb for FilesystemDb {
             match collections.presence(run)? {
                 Some(Presence::Whole) => {}
                 Some(Presence::Partial) => {
-                    return Err(self.refuse(format!(
-                        "run {run} is archived in part only: its import was cut short. \
-                         Import it again with --import-only"
-                    )));
+                    return Err(self
+                        .refuse(format!(
+                            "run {run} is archived in part only: its import was cut short."
+                        ))
+                        .with_remedy(Remedy::ImportAgain));
                 }
                 None => return Err(self.refuse(format!("run {run} is not archived"))),
             }

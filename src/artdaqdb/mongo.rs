@@ -25,7 +25,7 @@ use super::{
     ArtdaqDb, Configuration, Documents, NativeDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT, choice,
     run_of, system_metadata,
 };
-use crate::error::{Disposition, Error, Result};
+use crate::error::{Disposition, Error, Remedy, Result};
 use crate::run::{FclFile, Run};
 use crate::shutdown::Shutdown;
 use crate::sys::patience::abandonable;
@@ -194,11 +194,7 @@ impl Archive {
     }
 
     fn refuse(&self, problem: String) -> Error {
-        Error::ArtdaqDb {
-            location: self.address.location.clone(),
-            problem,
-            disposition: Disposition::FailRun,
-        }
+        Error::artdaqdb(self.address.location.clone(), problem, Disposition::FailRun)
     }
 
     /// Every document of a run, RunHistory's and SystemLayout's.
@@ -219,23 +215,24 @@ impl Archive {
         let damaged = |problem: String| {
             let id = raw.get_object_id("_id").map(ObjectId::to_hex);
             self.refuse(format!(
-                "run {run}: document {}: {problem}; restore the document from a backup",
+                "run {run}: document {}: {problem}",
                 id.unwrap_or_else(|_| "without an ObjectId".into())
             ))
+            .with_remedy(Remedy::RestoreDocument)
         };
         let tree = tree::from_bson(raw).map_err(damaged)?;
         document::read_tree(&tree).map_err(|error| damaged(error.to_string()))
     }
 
     fn raced(&self, run: Run) -> Error {
-        Error::ArtdaqDb {
-            location: self.address.location.clone(),
-            problem: format!(
+        Error::artdaqdb(
+            self.address.location.clone(),
+            format!(
                 "run {run}: some of its documents are there, but can't be seen: another client is \
                  storing them, or a majority of the replica set does not have them yet"
             ),
-            disposition: Disposition::RetryRun,
-        }
+            Disposition::RetryRun,
+        )
     }
 
     /// The documents of files, each under its identity.
@@ -443,10 +440,11 @@ impl Archive {
             (false, false) => {}
             (true, true) => return Err(self.refuse(format!("run {run} is not archived"))),
             _ => {
-                return Err(self.refuse(format!(
-                    "run {run} is archived in part only: its import was cut short. \
-                     Import it again with --import-only"
-                )));
+                return Err(self
+                    .refuse(format!(
+                        "run {run} is archived in part only: its import was cut short."
+                    ))
+                    .with_remedy(Remedy::ImportAgain));
             }
         }
         let version = first_version(run, &documents);

@@ -25,7 +25,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::filesystem::FilesystemDb;
 use super::filesystem::lock::{ArchiveLock, Held};
 use super::{ArtdaqDb, Configuration, Documents, NativeDb, Presence, address};
-use crate::error::{Disposition, Error, Result};
+use crate::error::{Disposition, Error, Remedy, Result};
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 use crate::shutdown::Shutdown;
 use crate::sys::patience::Patience;
@@ -376,29 +376,30 @@ impl ToolsDb {
         if ended.exit != Exit::Code(0) {
             self.place.check_room()?;
         }
-        let (advice, kind) = match ended.exit {
+        let (more, remedy, disposition) = match ended.exit {
             Exit::Code(0) => return Ok(()),
-            Exit::TimedOut => (
-                ". If it only needs longer, raise artdaq_db.tools_timeout_seconds",
-                Disposition::RetryRun,
-            ),
+            Exit::TimedOut => (".", Some(Remedy::RaiseToolsTimeout), Disposition::RetryRun),
             // The archiver's own parser has accepted the files.
             Exit::Code(_) if ended.said.contains("Parse error") => (
-                ". The tools can't store such a file, though it is FHiCL. Import this run with \
-                 artdaq_db.use_tools: false",
+                ". The tools can't store such a file, though it is FHiCL.",
+                Some(Remedy::ImportWithoutTools),
                 Disposition::FailRun,
             ),
-            Exit::Code(_) | Exit::Signal(_) => ("", Disposition::RetryRun),
+            Exit::Code(_) | Exit::Signal(_) => ("", None, Disposition::RetryRun),
         };
-        Err(self.error(
+        let error = self.error(
             format!(
-                "run {run}: {} {}. {remark}{}{advice}",
+                "run {run}: {} {}. {remark}{}{more}",
                 tool.name(),
                 self.ending(ended.exit),
                 self.words(ended)
             ),
-            kind,
-        ))
+            disposition,
+        );
+        Err(match remedy {
+            Some(remedy) => error.with_remedy(remedy),
+            None => error,
+        })
     }
 
     fn ending(&self, exit: Exit) -> String {
@@ -437,20 +438,16 @@ impl ToolsDb {
     }
 
     fn error(&self, problem: String, disposition: Disposition) -> Error {
-        Error::ArtdaqDb {
-            location: self.location.clone(),
-            problem,
-            disposition,
-        }
+        Error::artdaqdb(self.location.clone(), problem, disposition)
     }
 
     fn check(&self, run: Run, files: &[FclFile]) -> Result<()> {
         files::check_syntax(run, files)?;
         match files::refusal(files) {
             None => Ok(()),
-            Some(problem) => Err(self.refuse(format!(
-                "run {run}: {problem}; import this run with artdaq_db.use_tools: false"
-            ))),
+            Some(problem) => Err(self
+                .refuse(format!("run {run}: {problem}"))
+                .with_remedy(Remedy::ImportWithoutTools)),
         }
     }
 }
@@ -607,11 +604,7 @@ fn passwords(uri: &str) -> Vec<String> {
 
 /// An error that no run can help.
 fn unreachable(location: &str, problem: String) -> Error {
-    Error::ArtdaqDb {
-        location: location.to_owned(),
-        problem,
-        disposition: Disposition::StopStage,
-    }
+    Error::artdaqdb(location.to_owned(), problem, Disposition::StopStage)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rustix::fs::{Access, access};
 
 use crate::durable::{self, Temporary};
-use crate::error::{Disposition, Error, Result};
+use crate::error::{Disposition, Error, Remedy, Result, UconName};
 use crate::faults;
 use crate::faults::fs::{self, DirBuilder, File, Permissions};
 use crate::run::Run;
@@ -47,12 +47,8 @@ impl DirectoryUconDb {
     pub fn from_url(url: &str, folder: &str, object: &str) -> Result<DirectoryUconDb> {
         let address = UconUrl::parse(url).ok();
         let root = address.as_ref().and_then(UconUrl::directory);
-        let root = root.ok_or_else(|| Error::UconDb {
-            location: url.to_owned(),
-            problem: "ucon_db.server_url is no local directory: it looks like \
-                      file:///path/to/directory"
-                .to_owned(),
-            disposition: Disposition::StopStage,
+        let root = root.ok_or_else(|| {
+            Error::ucondb(url, "", Disposition::StopStage).with_remedy(Remedy::UrlOfDirectory)
         })?;
         DirectoryUconDb::new(root, folder, object)
     }
@@ -65,13 +61,11 @@ impl DirectoryUconDb {
     /// A folder or object name that can't be a directory's.
     pub fn new(root: &Path, folder: &str, object: &str) -> Result<DirectoryUconDb> {
         let location = format!("file://{} ({folder}/{object})", root.display());
-        for (key, name) in [("folder_name", folder), ("object_name", object)] {
+        for (which, name) in [(UconName::Folder, folder), (UconName::Object, object)] {
             if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
-                return Err(Error::UconDb {
-                    location,
-                    problem: format!("ucon_db.{key} is {name:?}, which can't name a directory"),
-                    disposition: Disposition::StopStage,
-                });
+                let remedy = Remedy::DirectoryName(which, name.to_owned());
+                let error = Error::ucondb(location, "", Disposition::StopStage);
+                return Err(error.with_remedy(remedy));
             }
         }
         Ok(DirectoryUconDb {
@@ -87,37 +81,25 @@ impl DirectoryUconDb {
 
     /// A failure of a directory of the store, which is never the run's fault.
     fn failed(&self, action: &'static str, path: &Path, source: io::Error) -> Error {
-        self.error(action, path, source, Disposition::StopStage)
+        let cause = Error::io(action, path, source);
+        self.error(cause, Disposition::StopStage)
     }
 
     /// A failure of one blob's file, which can be the store's fault or the run's.
     fn unreadable(&self, path: &Path, source: io::Error) -> Error {
-        let source_kind = source.kind();
-        let error = Error::io("read", path, source);
-        Error::UconDb {
-            location: self.location.clone(),
-            problem: error.to_string(),
-            disposition: match error.disposition() {
-                Disposition::StopStage => Disposition::StopStage,
-                // Something stands in the place of the store's directory.
-                _ if source_kind == IoKind::NotADirectory => Disposition::StopStage,
-                Disposition::FailRun | Disposition::RetryRun => Disposition::RetryRun,
-            },
-        }
+        // Something stands in the place of the store's directory.
+        let is_misplaced = source.kind() == IoKind::NotADirectory;
+        let cause = Error::io("read", path, source);
+        let disposition = match cause.disposition() {
+            Disposition::StopStage => Disposition::StopStage,
+            _ if is_misplaced => Disposition::StopStage,
+            Disposition::FailRun | Disposition::RetryRun => Disposition::RetryRun,
+        };
+        self.error(cause, disposition)
     }
 
-    fn error(
-        &self,
-        action: &'static str,
-        path: &Path,
-        source: io::Error,
-        disposition: Disposition,
-    ) -> Error {
-        Error::UconDb {
-            location: self.location.clone(),
-            problem: Error::io(action, path, source).to_string(),
-            disposition,
-        }
+    fn error(&self, cause: Error, disposition: Disposition) -> Error {
+        Error::ucondb(&self.location, cause.to_string(), disposition).caused_by(cause)
     }
 
     /// A failure to write a file, as one of this store.
@@ -282,15 +264,15 @@ impl UconDb for DirectoryUconDb {
     fn upload(&self, run: Run, blob: Bytes, existing: Override) -> Result<Upload> {
         let sent = Version::of(&blob);
         if sent.size > MAX_BLOB {
-            return Err(Error::UconDb {
-                location: self.location.clone(),
-                problem: format!(
+            return Err(Error::ucondb(
+                self.location.clone(),
+                format!(
                     "run {run}: its blob has {} bytes; UconDB takes {MAX_BLOB} bytes (256 MiB) \
                      at most",
                     sent.size
                 ),
-                disposition: Disposition::FailRun,
-            });
+                Disposition::FailRun,
+            ));
         }
         self.create_directories()?;
         if existing == Override::No
@@ -325,14 +307,14 @@ impl UconDb for DirectoryUconDb {
             Ok(blob) => Ok(blob),
             Err(error) if error.kind() == IoKind::NotFound => {
                 self.missing_is_empty()?;
-                Err(Error::UconDb {
-                    location: self.location.clone(),
-                    problem: format!(
+                Err(Error::ucondb(
+                    self.location.clone(),
+                    format!(
                         "run {run}: download: there is no {}: the run is not migrated",
                         path.display()
                     ),
-                    disposition: Disposition::FailRun,
-                })
+                    Disposition::FailRun,
+                ))
             }
             Err(error) => Err(self.unreadable(&path, error)),
         }

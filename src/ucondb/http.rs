@@ -57,6 +57,8 @@ pub struct HttpSettings {
     pub timeout: Duration,
     /// A PEM file of certificate authorities to trust beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// What messages call the setting of that file.
+    pub ca_setting: &'static str,
     /// Whether the server's certificate is verified.
     pub verify_tls: bool,
     /// The `User-Agent` header.
@@ -86,6 +88,7 @@ impl HttpSettings {
             password: password.into(),
             timeout: Duration::from_secs(60),
             ca_file: None,
+            ca_setting: "the settings of this client",
             verify_tls: true,
             user_agent: concat!("run_record_archiver/", env!("CARGO_PKG_VERSION")).to_owned(),
             retry: RetryPolicy::default(),
@@ -124,12 +127,9 @@ impl HttpUconDb {
     /// A URL, folder or object name that can't be used; a CA file that can't be read.
     pub fn new(settings: HttpSettings) -> Result<HttpUconDb> {
         let address = Address::new(&settings.server_url, &settings.folder, &settings.object)?;
-        let transport =
-            Transport::new(&settings, address.is_tls()).map_err(|problem| Error::UconDb {
-                location: address.location.clone(),
-                problem,
-                disposition: Disposition::StopStage,
-            })?;
+        let transport = Transport::new(&settings, address.is_tls()).map_err(|problem| {
+            Error::ucondb(address.location.clone(), problem, Disposition::StopStage)
+        })?;
         Ok(HttpUconDb {
             address,
             transport,

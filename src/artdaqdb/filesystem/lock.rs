@@ -16,7 +16,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::error::{Disposition, Error, Result};
+use crate::error::{Disposition, Error, Remedy, Result};
 use crate::faults::fs::{File, OpenOptions, TryLockError};
 use crate::shutdown::Shutdown;
 use crate::sys::patience::{Over, Patience};
@@ -132,16 +132,12 @@ impl ArchiveLock {
             match self.patience.over(begun) {
                 None => {}
                 Some(Over::Limit) => {
-                    return Err(Error::ArtdaqDb {
-                        location: path.display().to_string(),
-                        problem: held_for(self.patience.limit()),
-                        disposition: Disposition::StopStage,
-                    });
+                    return Err(held_for(&path, self.patience.limit()));
                 }
                 Some(Over::Shutdown { is_first }) => {
                     if is_first {
-                        let held = held_for(Duration::from_secs(begun.elapsed().as_secs()));
-                        log::warn!("{}: {held}", path.display());
+                        let waited = Duration::from_secs(begun.elapsed().as_secs());
+                        log::warn!("{}", held_for(&path, waited));
                     }
                     self.patience.shutdown().check()?;
                 }
@@ -182,12 +178,14 @@ fn create(path: &Path) -> Result<File> {
         .map_err(|source| Error::io("open", path, source))
 }
 
-fn held_for(time: Duration) -> String {
-    format!(
-        "another program has held this lock for {} s. Find it with `fuser -v` on the file, and \
-         let it end or end it",
+/// Another program holds the lock.
+fn held_for(path: &Path, time: Duration) -> Error {
+    let problem = format!(
+        "another program has held this lock for {} s.",
         time.as_secs_f64()
-    )
+    );
+    Error::artdaqdb(path.display().to_string(), problem, Disposition::StopStage)
+        .with_remedy(Remedy::FindLockHolder)
 }
 
 #[cfg(test)]

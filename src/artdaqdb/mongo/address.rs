@@ -12,7 +12,7 @@ use mongodb::options::{
 use secrecy::{ExposeSecret, SecretString};
 
 use super::failure::failure;
-use crate::error::{Disposition, Error, Result};
+use crate::error::{Disposition, Error, Remedy, Result};
 use crate::faults::fs::File;
 use crate::sys::url::InvalidAddress;
 
@@ -167,19 +167,16 @@ impl Address {
     fn check_readable(&self, path: &Path) -> Result<()> {
         File::open(path).map(drop).map_err(|error| {
             self.unusable(format!(
-                "cannot read the certificate file {}: {error}. Correct {CLIENT_CERT}, {CA_CERT} or \
-                 the TLS options in artdaq_db.database_uri",
+                "cannot read the certificate file {}: {error}.",
                 path.display()
             ))
+            .with_remedy(Remedy::CorrectMongoCertificates([CLIENT_CERT, CA_CERT]))
+            .caused_by(error)
         })
     }
 
     fn unusable(&self, problem: String) -> Error {
-        Error::ArtdaqDb {
-            location: self.location.clone(),
-            problem,
-            disposition: Disposition::StopStage,
-        }
+        Error::artdaqdb(self.location.clone(), problem, Disposition::StopStage)
     }
 }
 

@@ -15,7 +15,7 @@ use super::{Job, Place, Tool, Turn, files, unreachable};
 use crate::artdaqdb::filesystem::lock::ArchiveLock;
 use crate::disk::Usage;
 use crate::durable;
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::run::FclFile;
 
 /// A tool that failed where fewer bytes are free failed for want of them.
@@ -58,19 +58,17 @@ impl Local {
             });
         process::run(command, self.limit).map_err(|error| {
             let place = program.display();
-            unreachable(
-                "artdaq_db.use_tools",
-                match (error.kind(), &self.tools_dir) {
-                    (io::ErrorKind::NotFound, Some(_)) => format!(
-                        "{place} is missing; correct artdaq_db.tools_dir, or set use_tools: false"
-                    ),
-                    (io::ErrorKind::NotFound, None) => format!(
-                        "{place} is not in PATH; set artdaq_db.tools_dir to its directory, or set \
-                         use_tools: false"
-                    ),
-                    _ => format!("{place} can't be started: {error}"),
-                },
-            )
+            let failed = |problem: String| unreachable("the tools of artdaq_database", problem);
+            match (error.kind(), &self.tools_dir) {
+                (io::ErrorKind::NotFound, Some(_)) => {
+                    failed(format!("{place} is missing")).with_remedy(Remedy::CorrectToolsDir)
+                }
+                (io::ErrorKind::NotFound, None) => {
+                    failed(format!("{place} is not in PATH")).with_remedy(Remedy::SetToolsDir)
+                }
+                _ => failed(format!("{place} can't be started: {error}")),
+            }
+            .caused_by(error)
         })
     }
 

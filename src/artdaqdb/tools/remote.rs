@@ -19,7 +19,7 @@ use super::view::{Indexes, View};
 use super::{Job, Place, Turn, files, last_words, unreachable};
 use crate::artdaqdb::filesystem::FilesystemDb;
 use crate::artdaqdb::filesystem::lock::{DOCUMENTS_FILE, INDEX_FILE};
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::faults::fs;
 use crate::run::FclFile;
 use crate::sys::patience::{Over, Patience};
@@ -125,9 +125,19 @@ impl Remote {
         let words = last_words(&ended.said);
         match ended.exit {
             Exit::Code(0) => {}
-            Exit::Code(255) => return Err(self.error(ssh_problem(&ended.said, &words))),
+            Exit::Code(255) => {
+                let error = self.error(format!("no connection: {words}."));
+                return Err(error.with_remedy(ssh_remedy(&ended.said)));
+            }
             Exit::Code(code) => {
-                return Err(self.error(format!("the remote side failed ({code}): {words}")));
+                let remedy = script_remedy(code);
+                // The script's own codes say no more than the words.
+                let shown = if remedy.is_some() { 1 } else { code };
+                let error = self.error(format!("the remote side failed ({shown}): {words}"));
+                return Err(match remedy {
+                    Some(remedy) => error.with_remedy(remedy),
+                    None => error,
+                });
             }
             Exit::Signal(signal) => {
                 return Err(self.error(format!("ssh was ended by signal {signal}: {words}")));
@@ -169,15 +179,12 @@ impl Remote {
         let [libraries, fhicl] = PASSED.map(|name| std::env::var(name).unwrap_or_default());
         let lines = [
             ("the action", action.to_owned()),
-            (
-                "artdaq_db.database_uri",
-                self.uri.expose_secret().to_owned(),
-            ),
-            ("artdaq_db.database_uri", path(&self.archive)),
+            ("the database's URI", self.uri.expose_secret().to_owned()),
+            ("the database's URI", path(&self.archive)),
             ("the lock of the index", INDEX_FILE.to_owned()),
             ("the lock of the documents", DOCUMENTS_FILE.to_owned()),
             ("the limit", self.limit.as_secs_f64().ceil().to_string()),
-            ("artdaq_db.tools_dir", path(&self.tools_dir)),
+            ("the directory of the tools", path(&self.tools_dir)),
             (PASSED[0], libraries),
             (PASSED[1], fhicl),
             (
@@ -333,19 +340,27 @@ fn unpack_archive(input: &mut impl Read, into: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What ssh's own failure means and what to do about it.
-fn ssh_problem(said: &str, words: &str) -> String {
-    let advice = if said.contains("Host key verification failed") {
-        "Its host key is unknown or not the one that is known. Once you are sure of it, put it \
-         into known_hosts (ssh there once by hand as the archiver's user)"
+/// What to do about a failure of the script, by its exit code.
+fn script_remedy(code: i32) -> Option<Remedy> {
+    match code {
+        11 => Some(Remedy::CorrectToolsDirThere),
+        12 => Some(Remedy::SetToolsDirThere),
+        13 => Some(Remedy::RebuildIndexThere),
+        _ => None,
+    }
+}
+
+/// What to do about ssh's own failure.
+fn ssh_remedy(said: &str) -> Remedy {
+    if said.contains("Host key verification failed") {
+        Remedy::KnowHostKey
     } else if said.contains("Permission denied") {
-        "Let the archiver's user log in there without a password: by a key, or a Kerberos ticket"
+        Remedy::AllowLogin
     } else if said.contains("Bad configuration option") || said.contains("command-line") {
-        "Correct artdaq_db.ssh_options"
+        Remedy::CorrectSshOptions
     } else {
-        "Check artdaq_db.remote_host, the host and the network"
-    };
-    format!("no connection: {words}. {advice}")
+        Remedy::CheckRemoteHost
+    }
 }
 
 #[cfg(test)]

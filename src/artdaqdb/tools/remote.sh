@@ -5,9 +5,10 @@
 # goes to standard error. Nothing of it is in a process's arguments.
 set -u
 
+# Says why, with an exit code by which remote.rs knows what to do about it.
 fail() {
     printf '%s\n' "$1" >&2
-    exit 1
+    exit "${2:-1}"
 }
 
 # One by one, so that it is seen that they are set.
@@ -80,9 +81,9 @@ run_tool() {
     tool=${tools_dir:+$tools_dir/}$1
     if ! command -v -- "$tool" >/dev/null; then
         if [ -n "$tools_dir" ]; then
-            fail "$tool is missing or can't be run; correct artdaq_db.tools_dir"
+            fail "$tool is missing or can't be run" 11
         fi
-        fail "$1 is not in PATH ($PATH); set artdaq_db.tools_dir to its directory there"
+        fail "$1 is not in PATH ($PATH)" 12
     fi
     (
         export ARTDAQ_DATABASE_URI="$uri"
@@ -102,8 +103,7 @@ answer_with_indexes() {
             set -- "$@" -C "$root" "$collection/index.json"
         elif find "$root/$collection" -name '*.json' 2>/dev/null | grep -q .; then
             fail "$root/$collection/index.json is missing, though there are documents. Nothing \
-was changed. Restore it from a backup, or have a new one made of the documents with --rebuild-index \
-on that host"
+was changed." 13
         fi
     done
     answer "$@"

@@ -77,20 +77,16 @@ impl View {
 }
 
 impl Copy {
-    fn name_original(&self, error: Error) -> Error {
+    fn name_original(&self, mut error: Error) -> Error {
         let copy = self.directory.path().to_string_lossy();
-        match error {
-            Error::ArtdaqDb {
-                location,
-                problem,
-                disposition,
-            } => Error::ArtdaqDb {
-                location: location.replace(&*copy, &self.original),
-                problem: problem.replace(&*copy, &self.original),
-                disposition,
-            },
-            other => other,
+        if let Error::ArtdaqDb {
+            location, problem, ..
+        } = &mut error
+        {
+            *location = location.replace(&*copy, &self.original);
+            *problem = problem.replace(&*copy, &self.original);
         }
+        error
     }
 }
 

@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
-use crate::error::{Disposition, Error, Result};
+use crate::error::{Disposition, Error, Remedy, Result, UconName};
 use crate::run::Run;
 use crate::ucondb::{Override, UconUrl};
 
@@ -33,39 +33,24 @@ impl Address {
     /// Checks what the configuration says and puts it together.
     pub(super) fn new(server_url: &UconUrl, folder: &str, object: &str) -> Result<Address> {
         let Some(mut base) = server_url.server().cloned() else {
-            return Err(wrong(
-                server_url.to_string(),
-                "ucon_db.server_url must begin with https:// or http://".to_owned(),
-            ));
+            return Err(wrong(server_url.to_string(), Remedy::UrlOfServer));
         };
         if !base.username().is_empty() || base.password().is_some() {
             // Without its user and password the URL can be shown.
             let shown = without_credentials(base);
-            return Err(wrong(
-                shown,
-                "ucon_db.server_url must not hold a user or password: name them in \
-                 ucon_db.writer_user and ucon_db.writer_password"
-                    .to_owned(),
-            ));
+            return Err(wrong(shown, Remedy::UrlWithoutCredentials));
         }
         if base.query().is_some() || base.fragment().is_some() {
-            return Err(wrong(
-                base.to_string(),
-                "ucon_db.server_url must end with the path, usually /app, without ? or #"
-                    .to_owned(),
-            ));
+            return Err(wrong(base.to_string(), Remedy::UrlWithoutQuery));
         }
         let path = base.path().trim_end_matches('/').replace(',', "%2C");
         base.set_path(&path);
         let shown = base.as_str().trim_end_matches('/');
-        for (key, name) in [("folder_name", folder), ("object_name", object)] {
+        for (which, name) in [(UconName::Folder, folder), (UconName::Object, object)] {
             if !is_plain(name) {
                 return Err(wrong(
                     shown.to_owned(),
-                    format!(
-                        "ucon_db.{key} is {name:?}: UconDB does not decode its paths, so the name \
-                         may only hold letters, digits, '-', '_', '.' and '~'"
-                    ),
+                    Remedy::PlainName(which, name.to_owned()),
                 ));
             }
         }
@@ -203,12 +188,9 @@ fn is_plain(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte))
 }
 
-fn wrong(location: String, problem: String) -> Error {
-    Error::UconDb {
-        location,
-        problem,
-        disposition: Disposition::StopStage,
-    }
+/// An address that can't be used, for which the remedy says it all.
+fn wrong(location: String, remedy: Remedy) -> Error {
+    Error::ucondb(location, "", Disposition::StopStage).with_remedy(remedy)
 }
 
 #[cfg(test)]
