@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use run_record_archiver::run::Run;
 use run_record_archiver::ucondb::http::{HttpSettings, HttpUconDb, ListingCache};
-use run_record_archiver::ucondb::{Override, UconDb, Upload};
+use run_record_archiver::ucondb::{Override, UconDb, UconUrl, Upload};
 use ucondb_server::{
     FOLDER, OBJECT, Options, PASSWORD, StoredVersion, Tls, Transport, USER, UconDbServer,
 };
@@ -60,6 +60,7 @@ fn main() -> Outcome<ExitCode> {
 }
 
 fn settings(url: &str) -> HttpSettings {
+    let url = UconUrl::parse(url).expect("a URL");
     HttpSettings {
         verify_tls: false,
         ..HttpSettings::new(url, FOLDER, OBJECT, USER, PASSWORD)

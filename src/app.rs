@@ -137,7 +137,10 @@ fn greet(config: &Config) {
     );
     log::info!("Config: {}", config.file.display());
     log::info!("{RULE}");
-    for warning in config.warnings.iter().chain(&exposure::warnings(config)) {
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
+    for warning in exposure::warnings(config) {
         log::warn!("{warning}");
     }
     for note in &config.notes {

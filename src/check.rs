@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use crate::artdaqdb::ArtdaqDb;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Severity};
 use crate::exposure;
 use crate::ucondb::UconDb;
 
@@ -59,21 +59,28 @@ pub fn run(
 }
 
 fn configuration_error(error: &Error, sheet: &mut Sheet<'_>) {
-    // A line for each fault of the file.
-    for fault in error.to_string().lines() {
-        sheet.fail(format!("Configuration error: {fault}"));
+    match error {
+        Error::Config { diagnostics } => {
+            for fault in diagnostics {
+                sheet.fail(format!("Configuration error: {fault}"));
+            }
+        }
+        error => sheet.fail(format!("Configuration error: {error}")),
     }
 }
 
 fn configuration(config: &Config, sheet: &mut Sheet<'_>) {
-    for warning in &config.warnings {
-        if config.unknown_keys.contains(warning) {
-            sheet.fail(format!("Configuration error: {warning}"));
-        } else {
-            sheet.doubt(format!("Configuration: {warning}"));
+    let mut is_valid = true;
+    for found in &config.warnings {
+        match found.severity {
+            Severity::Warning => sheet.doubt(format!("Configuration: {found}")),
+            Severity::UnknownKey | Severity::Error => {
+                is_valid = false;
+                sheet.fail(format!("Configuration error: {found}"));
+            }
         }
     }
-    if config.unknown_keys.is_empty() {
+    if is_valid {
         sheet.good(format!("Configuration valid: {}", config.file.display()));
     }
     let fuzz = config.app_fuzz;

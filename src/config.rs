@@ -10,32 +10,22 @@ mod section;
 mod settings;
 mod yaml;
 
-use std::fmt;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
 
 pub use self::expand::Environment;
-use crate::error::{Error, Result};
+use crate::artdaqdb::ArtdaqUri;
+use crate::error::{Diagnostic, Error, Result};
 use crate::faults::{self, fs};
+use crate::run_record::Generated;
+use crate::ucondb::UconUrl;
 
 /// The directory of `run_archiver.sh`, exported by it: where a configuration
 /// is also looked for, so that a cron line needs no `cd`.
 pub const HOME_VARIABLE: &str = "RUN_RECORD_ARCHIVER_HOME";
-
-/// What `fhiclize_generate` may name, in the order of the documentation.
-pub const FHICLIZE_NAMES: [&str; 9] = [
-    "boot",
-    "metadata",
-    "known_boardreaders_list",
-    "RunHistory",
-    "RunHistory2",
-    "settings",
-    "setup",
-    "environment",
-    "ranks",
-];
 
 /// Everything a configuration file says, with defaults for what it leaves out.
 /// Paths are absolute.
@@ -45,8 +35,8 @@ pub struct Config {
     pub file: PathBuf,
     /// Directories, files and limits of the archiver itself.
     pub app: App,
-    /// Which files are converted to FHiCL or made: of [`FHICLIZE_NAMES`], each once.
-    pub fhiclize_generate: Vec<String>,
+    /// Which files are converted to FHiCL or made.
+    pub fhiclize_generate: BTreeSet<Generated>,
     /// Faults on purpose, for trials.
     pub app_fuzz: AppFuzz,
     /// Where the run records are.
@@ -61,11 +51,9 @@ pub struct Config {
     pub carbon: Carbon,
     /// Metrics for Prometheus.
     pub metrics: Metrics,
-    /// What is doubtful but does not prevent the work: unknown keys, with the
-    /// nearest known name. One line each, with the file.
-    pub warnings: Vec<String>,
-    /// Those of the warnings that are about unknown keys: errors to `--check`.
-    pub unknown_keys: Vec<String>,
+    /// What is doubtful but does not prevent the work, such as unknown keys, with
+    /// the nearest known name.
+    pub warnings: Vec<Diagnostic>,
     /// Where each `${...}` got its value from, never the value: for the debug log.
     pub notes: Vec<String>,
 }
@@ -143,12 +131,12 @@ pub struct SourceFiles {
 }
 
 /// Section `artdaq_db`.
+#[derive(Debug)]
 pub struct ArtdaqDb {
     /// The directory of `schema.fcl`.
     pub fcl_conf_dir: PathBuf,
-    /// `filesystemdb:///path`, `mongodb://...` or `mongodb+srv://...`; it may
-    /// hold a password.
-    pub database_uri: String,
+    /// `filesystemdb:///path`, `mongodb://...` or `mongodb+srv://...`.
+    pub database_uri: ArtdaqUri,
     /// Whether `bulkloader` and `bulkdownloader` do the work.
     pub use_tools: bool,
     /// The host on which they run, through ssh.
@@ -162,9 +150,10 @@ pub struct ArtdaqDb {
 }
 
 /// Section `ucon_db`.
+#[derive(Debug)]
 pub struct UconDb {
     /// `https://host:port/instance/app`, or `file:///path` for trials.
-    pub server_url: String,
+    pub server_url: UconUrl,
     /// The folder in UconDB.
     pub folder_name: String,
     /// The folder of runs that have no stop time yet, if they are to be apart.
@@ -277,8 +266,10 @@ impl Config {
         let home = std::env::var_os(HOME_VARIABLE).map(PathBuf::from);
         let file = locate(path, home.as_deref());
         let bytes = fs::read(&file).map_err(|error| {
-            whole_file(
+            Error::config(
                 &file,
+                None,
+                "",
                 format!(
                     "the configuration can't be read: {error}; name the file as the first \
                      argument, or copy config.example.yaml and edit it"
@@ -287,12 +278,9 @@ impl Config {
         })?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            Error::Config {
-                file: file.clone(),
-                line: Some(1 + before.iter().filter(|byte| **byte == b'\n').count()),
-                key: String::new(),
-                problem: "not UTF-8 text: save the file in UTF-8".into(),
-            }
+            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+            let text = "not UTF-8 text: save the file in UTF-8";
+            Error::config(&file, Some(line), "", text)
         })?;
         Config::parse(&file, &text, &|name| std::env::var_os(name))
     }
@@ -302,12 +290,8 @@ impl Config {
     /// # Errors
     /// As [`Config::load`], except for the reading.
     pub fn parse(file: &Path, text: &str, environment: Environment<'_>) -> Result<Config> {
-        let root = yaml::parse(text).map_err(|fault| Error::Config {
-            file: file.to_path_buf(),
-            line: Some(fault.line),
-            key: String::new(),
-            problem: fault.problem,
-        })?;
+        let root = yaml::parse(text)
+            .map_err(|fault| Error::config(file, Some(fault.line), "", fault.problem))?;
         let credentials = environment(secret::CREDENTIALS_VARIABLE).map(PathBuf::from);
         settings::read(
             file,
@@ -327,75 +311,9 @@ fn locate(path: &Path, home: Option<&Path>) -> PathBuf {
     }
 }
 
-fn whole_file(file: &Path, problem: String) -> Error {
-    Error::Config {
-        file: file.to_path_buf(),
-        line: None,
-        key: String::new(),
-        problem,
-    }
-}
-
-/// A URL for messages: without user, password and query, any of which may
-/// hold a secret.
-#[must_use]
-pub fn without_credentials(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    // Everything up to the last `@` goes, even where it stands in a path or
-    // query: a password with an unescaped `/` or `?` must not show.
-    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    let rest = rest.split_once('?').map_or(rest, |(host, _)| host);
-    format!("{scheme}://{rest}")
-}
-
-impl fmt::Debug for ArtdaqDb {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ArtdaqDb")
-            .field("fcl_conf_dir", &self.fcl_conf_dir)
-            .field("database_uri", &without_credentials(&self.database_uri))
-            .field("use_tools", &self.use_tools)
-            .field("remote_host", &self.remote_host)
-            .field("tools_dir", &self.tools_dir)
-            .field("tools_timeout_seconds", &self.tools_timeout_seconds)
-            .field("ssh_options", &self.ssh_options)
-            .finish()
-    }
-}
-
-impl fmt::Debug for UconDb {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UconDb")
-            .field("server_url", &without_credentials(&self.server_url))
-            .field("folder_name", &self.folder_name)
-            .field("object_name", &self.object_name)
-            .field("timeout_seconds", &self.timeout_seconds)
-            .field("writer_user", &self.writer_user)
-            .field("writer_password", &self.writer_password)
-            .field("ca_file", &self.ca_file)
-            .field("verify_tls", &self.verify_tls)
-            .finish()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls_lose_their_secrets() {
-        for (url, shown) in [
-            ("mongodb://u:p@h:1/db", "mongodb://h:1/db"),
-            ("mongodb://u:p/w?@x@h1,h2/db?k=v", "mongodb://h1,h2/db"),
-            ("mongodb://h/db?a=b@secret", "mongodb://secret"),
-            ("mongodb://u:s?cret", "mongodb://u:s"),
-            ("filesystemdb:///data/db", "filesystemdb:///data/db"),
-            ("nonsense", "nonsense"),
-        ] {
-            assert_eq!(without_credentials(url), shown);
-        }
-    }
 
     #[test]
     fn a_configuration_is_found_beside_the_script() {

@@ -1,11 +1,14 @@
 //! Files that are replaced whole or not at all: a temporary file beside the
 //! target, fsync, rename, fsync of the directory. A reader, and a machine that
 //! comes back after a power cut, sees the old file or the new one.
+//!
+//! A link is followed: the file that it names is replaced, and the link stays. What
+//! is no regular file is refused: a rename would remove a device or a FIFO and put
+//! a file into its place.
 
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
@@ -16,6 +19,15 @@ use crate::faults::{self, Operation};
 pub const PRIVATE: u32 = 0o640;
 /// The mode of files that other programs of the experiment read, before the umask.
 pub const SHARED: u32 = 0o666;
+/// The mode of a file that every user is to read.
+const FOR_ALL: u32 = 0o644;
+
+/// How many links are followed, as the kernel does.
+const LINKS: usize = 40;
+/// How often another random name is tried, and how much of the target's name is in it:
+/// it must not be too long where the target's is not.
+const NAMES: usize = 16;
+const NAME_PART: usize = 64;
 
 /// Replaces `path` by a file that holds `contents`, durably.
 ///
@@ -26,8 +38,47 @@ pub const SHARED: u32 = 0o666;
 /// Any of the operations; `path` is then as it was, and no temporary file is left.
 pub fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
     let temporary = write_temporary(path, contents, mode)?;
-    publish(temporary, path)?;
-    sync_directory(parent(path))
+    let directory = parent(&temporary.target).to_path_buf();
+    publish(temporary)?;
+    sync_directory(&directory)
+}
+
+/// Like [`replace`], for a file that every user may read, whatever the umask and
+/// the permissions of the file that is there.
+///
+/// # Errors
+/// As for [`replace`].
+pub fn replace_for_all(path: &Path, contents: &[u8]) -> Result<()> {
+    let (temporary, mut file) = open_temporary(path, PRIVATE)?;
+    file.write_all(contents)
+        .and_then(|()| file.set_permissions(fs::Permissions::from_mode(FOR_ALL)))
+        .map_err(|source| Error::io("write", path, source))?;
+    temporary.sync()?;
+    let directory = parent(&temporary.target).to_path_buf();
+    publish(temporary)?;
+    sync_directory(&directory)
+}
+
+/// Writes what an operator asked for into the file that they named: a device, a FIFO
+/// or `/dev/stdout` as it is, any other durably as [`replace`] does.
+///
+/// # Errors
+/// As for [`replace`]; it can't be opened or written.
+pub fn output(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
+    let is_stream = fs::metadata(path).is_ok_and(|found| {
+        let kind = found.file_type();
+        kind.is_char_device() || kind.is_fifo()
+    });
+    if !is_stream {
+        return replace(path, contents, mode);
+    }
+    let mut stream = OpenOptions::new()
+        .write(true)
+        .open(path)
+        .map_err(|source| Error::io("open", path, source))?;
+    stream
+        .write_all(contents)
+        .map_err(|source| Error::io("write", path, source))
 }
 
 /// Like [`replace`], without the fsync of the directory: for many files in one
@@ -36,7 +87,7 @@ pub fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
 /// # Errors
 /// As for [`replace`].
 pub fn replace_entry(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
-    publish(write_temporary(path, contents, mode)?, path)
+    publish(write_temporary(path, contents, mode)?)
 }
 
 /// Copies a file that is about to be replaced to `<its name>.<suffix>` beside it,
@@ -123,19 +174,19 @@ pub fn write_entry(path: &Path, contents: &[u8], mode: u32) -> Result<Unsynced> 
             rustix::fs::CWD,
             &temporary.path,
             rustix::fs::CWD,
-            path,
+            &temporary.target,
             rustix::fs::RenameFlags::NOREPLACE,
         )?)
     });
     match renamed {
         Ok(()) => {
             temporary.renamed = true;
-            Ok(Unsynced(Some(path.to_path_buf())))
+            Ok(Unsynced(Some(temporary.target.clone())))
         }
         // It exists, or the file system can't tell (EINVAL on some network ones).
         Err(_) => {
             temporary.sync()?;
-            publish(temporary, path)?;
+            publish(temporary)?;
             Ok(Unsynced(None))
         }
     }
@@ -145,6 +196,8 @@ pub fn write_entry(path: &Path, contents: &[u8], mode: u32) -> Result<Unsynced> 
 #[derive(Debug)]
 pub struct Temporary {
     path: PathBuf,
+    /// The file that it is to replace: no link.
+    target: PathBuf,
     renamed: bool,
 }
 
@@ -183,35 +236,76 @@ pub fn write_temporary(path: &Path, contents: &[u8], mode: u32) -> Result<Tempor
 /// # Errors
 /// The file can't be created.
 pub fn open_temporary(path: &Path, mode: u32) -> Result<(Temporary, File)> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(
-        ".{name}.{}-{}.tmp",
-        std::process::id(),
-        COUNTER.fetch_add(1, Ordering::Relaxed)
-    ));
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(&temporary)
-        .map_err(|source| Error::io("create", &temporary, source))?;
+    let (target, permissions) = find_target(path)?;
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let name: String = name.chars().take(NAME_PART).collect();
+    let mut names = 0;
+    let (path, file) = loop {
+        names += 1;
+        let temporary = target.with_file_name(format!(".{name}.{:016x}.tmp", fastrand::u64(..)));
+        // Exclusive: nothing that is there is written to, and no link is followed.
+        let opened = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&temporary);
+        match opened {
+            Ok(file) => break (temporary, file),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && names < NAMES => {}
+            Err(source) => return Err(Error::io("create", &temporary, source)),
+        }
+    };
     let temporary = Temporary {
-        path: temporary,
+        path,
+        target,
         renamed: false,
     };
-    let write = |source| Error::io("write", path, source);
-    match fs::metadata(path) {
-        Ok(old) => file
-            .set_permissions(fs::Permissions::from_mode(
-                old.permissions().mode() & 0o7777,
-            ))
-            .map_err(write)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(source) => return Err(write(source)),
+    if let Some(permissions) = permissions {
+        file.set_permissions(permissions)
+            .map_err(|source| Error::io("write", &temporary.target, source))?;
     }
     Ok((temporary, file))
+}
+
+/// The file that is replaced under this name, and its permissions if it exists.
+fn find_target(path: &Path) -> Result<(PathBuf, Option<fs::Permissions>)> {
+    let mut target = path.to_path_buf();
+    for _ in 0..=LINKS {
+        let found = match fs::symlink_metadata(&target) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((target, None)),
+            Err(source) => return Err(Error::io("write", &target, source)),
+        };
+        let kind = found.file_type();
+        if kind.is_symlink() {
+            let link =
+                fs::read_link(&target).map_err(|source| Error::io("read", &target, source))?;
+            target = parent(&target).join(link);
+            continue;
+        }
+        if !kind.is_file() {
+            return Err(Error::io("replace", &target, not_a_file(kind)));
+        }
+        let mode = found.permissions().mode() & 0o7777;
+        return Ok((target, Some(fs::Permissions::from_mode(mode))));
+    }
+    Err(Error::io("follow", path, rustix::io::Errno::LOOP.into()))
+}
+
+fn not_a_file(kind: fs::FileType) -> io::Error {
+    let kind = if kind.is_dir() {
+        return io::ErrorKind::IsADirectory.into();
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    };
+    io::Error::other(format!(
+        "it is {kind}, not a regular file: name another file, or remove it"
+    ))
 }
 
 fn create_temporary(path: &Path, contents: &[u8], mode: u32) -> Result<Temporary> {
@@ -221,14 +315,46 @@ fn create_temporary(path: &Path, contents: &[u8], mode: u32) -> Result<Temporary
     Ok(temporary)
 }
 
-/// Gives a temporary file its name, replacing what bears it.
+/// Gives a temporary file the name of its target, replacing what bears it.
 ///
 /// # Errors
 /// The rename; the temporary file is removed then.
-pub fn publish(mut temporary: Temporary, path: &Path) -> Result<()> {
-    fs::rename(&temporary.path, path).map_err(|source| Error::io("replace", path, source))?;
+pub fn publish(mut temporary: Temporary) -> Result<()> {
+    let target = &temporary.target;
+    fs::rename(&temporary.path, target).map_err(|source| Error::io("replace", target, source))?;
     temporary.renamed = true;
     Ok(())
+}
+
+/// Gives a temporary file the name of its target, unless something bears it: returns
+/// whether it got the name.
+///
+/// # Errors
+/// As for [`publish`].
+pub fn publish_new(mut temporary: Temporary) -> Result<bool> {
+    let failed = |source| Error::io("create", &temporary.target, source);
+    faults::ask(Operation::Rename, &temporary.target).map_err(failed)?;
+    let renamed = rustix::fs::renameat_with(
+        rustix::fs::CWD,
+        &temporary.path,
+        rustix::fs::CWD,
+        &temporary.target,
+        rustix::fs::RenameFlags::NOREPLACE,
+    );
+    match renamed {
+        Ok(()) => temporary.renamed = true,
+        Err(rustix::io::Errno::EXIST) => return Ok(false),
+        // Some network file systems have no such rename, but links.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            match fs::hard_link(&temporary.path, &temporary.target) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+                Err(source) => return Err(failed(source)),
+            }
+        }
+        Err(source) => return Err(failed(source.into())),
+    }
+    Ok(true)
 }
 
 /// Makes the names in a directory durable.
@@ -299,6 +425,120 @@ mod tests {
         assert!(synced.0.is_none(), "somebody may rely on what was there");
         synced.sync().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn replaces_the_file_that_a_link_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("elsewhere")).unwrap();
+        fs::write(at("elsewhere/file"), "old").unwrap();
+        std::os::unix::fs::symlink("elsewhere/file", at("link")).unwrap();
+        std::os::unix::fs::symlink(at("link"), at("link to link")).unwrap();
+        std::os::unix::fs::symlink("elsewhere/new", at("dangling")).unwrap();
+        std::os::unix::fs::symlink("circle", at("circle")).unwrap();
+        replace(&at("link to link"), b"new", PRIVATE).unwrap();
+        replace(&at("dangling"), b"newer", PRIVATE).unwrap();
+        assert_eq!(fs::read_to_string(at("elsewhere/file")).unwrap(), "new");
+        assert_eq!(fs::read_to_string(at("elsewhere/new")).unwrap(), "newer");
+        for link in ["link", "link to link", "dangling"] {
+            assert!(fs::symlink_metadata(at(link)).unwrap().is_symlink());
+        }
+        let error = replace(&at("circle"), b"x", PRIVATE).unwrap_err();
+        assert!(error.to_string().contains("circle"), "{error}");
+        assert_eq!(fs::read_dir(at("elsewhere")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn refuses_what_is_no_regular_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        let socket = directory.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        for (path, kind) in [
+            (fifo.as_path(), "a FIFO"),
+            (&socket, "a socket"),
+            (Path::new("/dev/null"), "a device"),
+            (&link, "a device"),
+        ] {
+            for result in [
+                replace(path, b"x", PRIVATE),
+                replace_entry(path, b"x", PRIVATE),
+                replace_for_all(path, b"x"),
+                write_entry(path, b"x", PRIVATE).map(drop),
+            ] {
+                let error = result.unwrap_err().to_string();
+                assert!(error.contains(kind), "{error}");
+            }
+            assert!(!fs::metadata(path).unwrap().is_file());
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn an_output_goes_into_a_device_and_through_a_fifo() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        output(Path::new("/dev/null"), b"report", SHARED).unwrap();
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| std::fs::read_to_string(&fifo).unwrap());
+            output(&fifo, b"report", SHARED).unwrap();
+            assert_eq!(reader.join().unwrap(), "report");
+        });
+        let file = directory.path().join("file");
+        output(&file, b"report", SHARED).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "report");
+    }
+
+    #[test]
+    fn all_may_read_what_is_for_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        replace_for_all(&path, b"new").unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644);
+    }
+
+    #[test]
+    fn a_name_of_any_length_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["x".repeat(255), "ä".repeat(127)] {
+            let path = directory.path().join(name);
+            replace(&path, b"x", PRIVATE).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), "x");
+        }
+    }
+
+    #[test]
+    fn a_new_name_is_given_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let first = write_temporary(&path, b"one", PRIVATE).unwrap();
+        let second = write_temporary(&path, b"two", PRIVATE).unwrap();
+        assert!(publish_new(first).unwrap());
+        assert!(!publish_new(second).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 

@@ -1,10 +1,18 @@
 //! The errors of the archiver. Each names the run, the file or the server, the
 //! cause, and the way out; and each knows what the stage is to do about it.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::fhicl;
+
+mod remedy;
+
+pub use remedy::{Remedy, UconName};
+
+/// What caused an error.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// A result of ours.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -28,17 +36,10 @@ pub enum Disposition {
 #[non_exhaustive]
 pub enum Error {
     /// The configuration file is missing, unreadable or wrong.
-    #[error("{}{}{}: {problem}", file.display(), line.map(|l| format!(":{l}")).unwrap_or_default(),
-        if key.is_empty() { String::new() } else { format!(": {key}") })]
+    #[error("{}", lines(diagnostics))]
     Config {
-        /// The configuration file.
-        file: PathBuf,
-        /// The line, counted from 1, where known.
-        line: Option<usize>,
-        /// The key, such as `app.batch_size`; empty where none is concerned.
-        key: String,
-        /// What is wrong and what would be right.
-        problem: String,
+        /// Every fault, in the order of the file.
+        diagnostics: Vec<Diagnostic>,
     },
 
     /// Flags that do not go together, or that this version does not have yet.
@@ -75,25 +76,35 @@ pub enum Error {
     },
 
     /// artdaqDB refused, failed or holds what it should not.
-    #[error("{location}: {problem}")]
+    #[error("{location}: {}", told(problem, remedy.as_deref()))]
     ArtdaqDb {
         /// The database or the file in it, without credentials.
         location: String,
-        /// What went wrong and the way out.
+        /// What went wrong.
         problem: String,
         /// What the stage does about it.
         disposition: Disposition,
+        /// What an operator can do about it.
+        remedy: Option<Box<Remedy>>,
+        /// What caused it.
+        #[source]
+        cause: Option<Cause>,
     },
 
     /// UconDB refused, failed or holds what it should not.
-    #[error("{location}: {problem}")]
+    #[error("{location}: {}", told(problem, remedy.as_deref()))]
     UconDb {
         /// The server, folder and object, without credentials.
         location: String,
-        /// What went wrong and the way out.
+        /// What went wrong.
         problem: String,
         /// What the stage does about it.
         disposition: Disposition,
+        /// What an operator can do about it.
+        remedy: Option<Box<Remedy>>,
+        /// What caused it.
+        #[source]
+        cause: Option<Cause>,
     },
 
     /// A state file or failure log that can't be used.
@@ -143,7 +154,137 @@ pub enum Error {
     Interrupted(String),
 }
 
+/// What is wrong with a configuration file, or doubtful, in one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The configuration file.
+    pub file: PathBuf,
+    /// The line, counted from 1, where known.
+    pub line: Option<usize>,
+    /// The key, such as `app.batch_size`; empty where none is concerned.
+    pub key: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong and what would be right.
+    pub text: String,
+}
+
+/// How bad a diagnostic is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The file can't be used.
+    Error,
+    /// A key that no setting has: a warning to an execution, an error to `--check`.
+    UnknownKey,
+    /// Doubtful, and no obstacle.
+    Warning,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        match (self.line, self.severity) {
+            (None, _) => {}
+            (Some(line), Severity::Error) => write!(f, ":{line}")?,
+            (Some(line), _) => write!(f, ": line {line}")?,
+        }
+        if !self.key.is_empty() {
+            write!(f, ": {}", self.key)?;
+        }
+        write!(f, ": {}", self.text)
+    }
+}
+
+/// A problem, and what to do about it.
+fn told(problem: &str, remedy: Option<&Remedy>) -> String {
+    match remedy {
+        None => problem.to_owned(),
+        Some(remedy) => Remedy::join(problem, remedy),
+    }
+}
+
+/// Diagnostics, a line each.
+fn lines(diagnostics: &[Diagnostic]) -> String {
+    let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
 impl Error {
+    /// An error of a configuration file with one fault.
+    pub fn config(
+        file: &Path,
+        line: Option<usize>,
+        key: impl Into<String>,
+        text: impl Into<String>,
+    ) -> Error {
+        Error::Config {
+            diagnostics: vec![Diagnostic {
+                file: file.to_path_buf(),
+                line,
+                key: key.into(),
+                severity: Severity::Error,
+                text: text.into(),
+            }],
+        }
+    }
+
+    /// An error of artdaqDB.
+    pub fn artdaqdb(
+        location: impl Into<String>,
+        problem: impl Into<String>,
+        disposition: Disposition,
+    ) -> Error {
+        Error::ArtdaqDb {
+            location: location.into(),
+            problem: problem.into(),
+            disposition,
+            remedy: None,
+            cause: None,
+        }
+    }
+
+    /// An error of UconDB.
+    pub fn ucondb(
+        location: impl Into<String>,
+        problem: impl Into<String>,
+        disposition: Disposition,
+    ) -> Error {
+        Error::UconDb {
+            location: location.into(),
+            problem: problem.into(),
+            disposition,
+            remedy: None,
+            cause: None,
+        }
+    }
+
+    /// The same error of a database, with what an operator can do about it.
+    #[must_use]
+    pub fn with_remedy(mut self, new: Remedy) -> Error {
+        if let Error::ArtdaqDb { remedy, .. } | Error::UconDb { remedy, .. } = &mut self {
+            *remedy = Some(Box::new(new));
+        }
+        self
+    }
+
+    /// The same error of a database, with what caused it.
+    #[must_use]
+    pub fn caused_by(mut self, new: impl Into<Cause>) -> Error {
+        if let Error::ArtdaqDb { cause, .. } | Error::UconDb { cause, .. } = &mut self {
+            *cause = Some(new.into());
+        }
+        self
+    }
+
+    /// What an operator can do about it, if that is known as a value.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&Remedy> {
+        match self {
+            Error::ArtdaqDb { remedy, .. } | Error::UconDb { remedy, .. } => remedy.as_deref(),
+            _ => None,
+        }
+    }
+
     /// An I/O error with the operation and the path.
     pub fn io(action: &'static str, path: impl AsRef<Path>, source: io::Error) -> Error {
         Error::Io {

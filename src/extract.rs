@@ -18,10 +18,12 @@ use crate::ucondb::UconDb;
 /// lead out of the directory; a file exists or can't be written. Nothing is
 /// written unless every file can be.
 pub fn extract(ucondb: &dyn UconDb, run: Run, directory: &Path) -> Result<Vec<PathBuf>> {
-    let wrong = |problem: String| Error::UconDb {
-        location: ucondb.location().to_owned(),
-        problem: format!("run {run}: {problem}"),
-        disposition: Disposition::FailRun,
+    let wrong = |problem: String| {
+        Error::ucondb(
+            ucondb.location().to_owned(),
+            format!("run {run}: {problem}"),
+            Disposition::FailRun,
+        )
     };
     let bytes = ucondb.download(run)?;
     let text = String::from_utf8(bytes)

@@ -32,6 +32,7 @@ pub mod run_set;
 pub mod service;
 pub mod shutdown;
 pub mod state;
+pub mod sys;
 pub mod tls;
 pub mod ucondb;
 pub mod verify;

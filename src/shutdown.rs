@@ -2,7 +2,7 @@
 //! banners of the operations manual.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,7 @@ pub struct Shutdown(Arc<Inner>);
 struct Inner {
     requested: AtomicBool,
     reason: Mutex<Option<String>>,
+    since: OnceLock<Instant>,
     changed: Condvar,
 }
 
@@ -49,8 +50,15 @@ impl Shutdown {
         self.lock().clone()
     }
 
+    /// Since when the work is to end, if it is.
+    #[must_use]
+    pub fn since(&self) -> Option<Instant> {
+        self.0.since.get().copied()
+    }
+
     /// Asks for the work to end. The first reason stays.
     pub fn request(&self, reason: &str) {
+        self.0.since.get_or_init(Instant::now);
         self.lock().get_or_insert_with(|| reason.to_owned());
         self.0.requested.store(true, Ordering::Relaxed);
         self.0.changed.notify_all();

@@ -9,9 +9,11 @@ use crate::support::tools::StandIns;
 use crate::support::{fcl, small_run, text_of};
 use run_record_archiver::artdaqdb::filesystem::FilesystemDb;
 use run_record_archiver::artdaqdb::tools::ToolsDb;
-use run_record_archiver::artdaqdb::{ArtdaqDb, Presence};
+use run_record_archiver::artdaqdb::{self, ArtdaqDb, ArtdaqUri, Presence};
 use run_record_archiver::error::Disposition;
 use run_record_archiver::run::{FclFile, Run};
+use run_record_archiver::shutdown::Shutdown;
+use run_record_archiver::sys::url::InvalidAddress;
 
 /// Opens one and the same empty archive as often as it is called.
 type Open = Box<dyn Fn() -> Arc<dyn ArtdaqDb>>;
@@ -383,7 +385,10 @@ fn names_that_only_fhicl_has_are_kept() {
 
 #[test]
 fn a_uri_is_opened_by_its_scheme_and_never_shown() {
-    let open = |uri: &str| run_record_archiver::artdaqdb::open(uri, None);
+    let open = |uri: &str| {
+        let uri = ArtdaqUri::parse(uri)?;
+        Ok::<_, InvalidAddress>(artdaqdb::open(&uri, None, &Shutdown::default()))
+    };
     assert!(open("filesystemdb:///data/archive").is_ok());
     let mongodb = open("mongodb://user:tuna@host/archive");
     if cfg!(feature = "mongodb") {
@@ -406,8 +411,10 @@ fn a_uri_is_opened_by_its_scheme_and_never_shown() {
         let Err(error) = open(uri) else {
             panic!("{uri} was opened");
         };
-        assert_eq!(error.disposition(), Disposition::StopStage);
         let text = error.to_string();
         assert!(text.contains(problem) && !text.contains("tuna"), "{text}");
+        let error = FilesystemDb::new(uri).unwrap_err();
+        assert_eq!(error.disposition(), Disposition::StopStage);
+        assert!(!error.to_string().contains("tuna"), "{error}");
     }
 }

@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use run_record_archiver::config::{Config, FHICLIZE_NAMES, SmtpEncryption};
-use run_record_archiver::error::{Error, Result};
+use run_record_archiver::config::{Config, SmtpEncryption};
+use run_record_archiver::error::{Error, Result, Severity};
+use run_record_archiver::run_record::Generated;
 use secrecy::ExposeSecret;
 
 /// The keys without which nothing works, and nothing else.
@@ -124,7 +125,7 @@ fn with(from: &str, to: &str) -> String {
 #[test]
 fn a_full_file_is_read_as_it_stands() {
     let config = parse(FULL).unwrap();
-    assert_eq!(config.warnings, [""; 0]);
+    assert_eq!(config.warnings, []);
     let app = &config.app;
     assert_eq!(app.work_dir, Path::new("/tmp/archiver"));
     assert_eq!(app.import_state_file, Path::new("/tmp/archiver/i.json"));
@@ -135,7 +136,8 @@ fn a_full_file_is_read_as_it_stands() {
     assert_eq!(app.attempts(), 1);
     assert_eq!(app.retry_delay_seconds, Duration::from_millis(500));
     assert_eq!(app.log_level, log::LevelFilter::Debug);
-    assert_eq!(config.fhiclize_generate, ["ranks", "RunHistory2"]);
+    let expected = [Generated::Ranks, Generated::RunHistory2];
+    assert_eq!(config.fhiclize_generate, expected.into());
     assert_eq!(config.app_fuzz.random_error_percent, 100);
     assert!(config.app_fuzz.random_skip_retry);
     assert!(config.artdaq_db.use_tools);
@@ -188,7 +190,7 @@ fn a_minimal_file_gets_safe_defaults() {
     assert_eq!(app.attempts(), 3);
     assert_eq!(app.retry_delay_seconds, Duration::from_secs(3));
     assert_eq!(app.log_level, log::LevelFilter::Info);
-    assert_eq!(config.fhiclize_generate, FHICLIZE_NAMES);
+    assert_eq!(config.fhiclize_generate, Generated::ALL.into());
     assert_eq!(config.ucon_db.timeout_seconds, Duration::from_secs(60));
     assert!(config.ucon_db.verify_tls);
     assert!(!config.reporting.email.enabled);
@@ -284,6 +286,17 @@ fn every_fault_names_file_line_and_key() {
             with("filesystemdb:///db", "filesystemdb://db"),
             "config.yaml:7: artdaq_db.database_uri",
             "filesystemdb:///absolute",
+        ),
+        (
+            with("filesystemdb:///db", "filesystemdb://$NOT_SET_ANYWHERE/db"),
+            "config.yaml:7: artdaq_db.database_uri",
+            "the environment variable \"NOT_SET_ANYWHERE\" is not set",
+        ),
+        #[cfg(feature = "mongodb")]
+        (
+            with("filesystemdb:///db", "mongodb://host"),
+            "config.yaml:7: artdaq_db.database_uri",
+            "names no database",
         ),
         (
             with("https://", "ftp://"),
@@ -404,7 +417,7 @@ fn unknown_keys_are_warnings_with_the_nearest_name() {
     let text = with("/w", "/w\n  batchsize: 5\n  colour: red") + "carbn: {enabled: true}\n";
     let warnings = parse(&text).unwrap().warnings;
     assert_eq!(
-        warnings,
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
             "config.yaml: line 3: app.batchsize: there is no such setting: did you mean `batch_size`?",
             "config.yaml: line 4: app.colour: there is no such setting: it has no effect",
@@ -418,7 +431,7 @@ fn keys_that_others_refer_to_are_variables_of_the_file() {
     let text = format!("base: /data\n{}", with("/w", "${base}/w"));
     let config = parse(&text).unwrap();
     assert_eq!(config.app.work_dir, Path::new("/data/w"));
-    assert_eq!(config.warnings, [""; 0]);
+    assert_eq!(config.warnings, []);
 }
 
 #[test]
@@ -450,7 +463,7 @@ fn older_mail_settings_still_work() {
         assert!(email.enabled && email.smtp_encryption == SmtpEncryption::StartTls);
         assert_eq!((email.smtp_port, &*email.smtp_host), (587, "h"));
         assert_eq!(config.warnings.len(), 1);
-        assert!(config.warnings[0].contains("deprecated"));
+        assert!(config.warnings[0].text.contains("deprecated"));
     }
 }
 
@@ -491,7 +504,7 @@ fn doubtful_notifications_are_warnings() {
     ] {
         let warnings = parse(&with("", &text)).unwrap().warnings;
         assert!(
-            matches!(&warnings[..], [one] if one.contains(part)),
+            matches!(&warnings[..], [one] if one.to_string().contains(part)),
             "{part}: {warnings:?}"
         );
     }
@@ -501,7 +514,7 @@ fn doubtful_notifications_are_warnings() {
         mail("smtp_user: u, smtp_password: p").replace("smtp_host: h", "smtp_host: localhost"),
         slack("http://127.0.0.1:80/"),
     ] {
-        assert_eq!(parse(&with("", &text)).unwrap().warnings, [""; 0], "{text}");
+        assert_eq!(parse(&with("", &text)).unwrap().warnings, [], "{text}");
     }
 }
 
@@ -535,6 +548,7 @@ fn secrets_may_lie_in_files_of_their_own() {
     let [warning] = &config.warnings[..] else {
         panic!("{:?}", config.warnings)
     };
+    let warning = warning.to_string();
     assert!(
         warning.contains("bot_token_file: every user can read the secret")
             && warning.contains("chmod"),
@@ -569,10 +583,14 @@ fn secrets_may_lie_in_files_of_their_own() {
 #[test]
 fn fhiclize_generate_as_a_section_or_empty() {
     for (text, expected) in [
-        ("fhiclize_generate: {files: [boot.txt]}\n", &["boot"][..]),
+        (
+            "fhiclize_generate: {files: [boot.txt]}\n",
+            &[Generated::Boot][..],
+        ),
         ("fhiclize_generate: []\n", &[]),
-        ("fhiclize_generate:\n", &FHICLIZE_NAMES),
+        ("fhiclize_generate:\n", &Generated::ALL),
     ] {
+        let expected = expected.iter().copied().collect();
         assert_eq!(parse(&with("", text)).unwrap().fhiclize_generate, expected);
     }
 }
@@ -613,9 +631,10 @@ fn documentation_and_example_know_the_same_keys_as_the_program() {
     let example = std::fs::read_to_string(root.join("config.example.yaml")).unwrap();
     let home = |name: &str| (name == "RUN_RECORD_ARCHIVER_HOME").then(|| "/home".into());
     let config = Config::parse(Path::new("config.example.yaml"), &example, &home).unwrap();
-    assert_eq!(config.warnings, [""; 0]);
+    assert_eq!(config.warnings, []);
     assert_eq!(config.app.work_dir, Path::new("/home/work"));
-    assert_eq!(config.ucon_db.server_url, "file:///home/work/ucondb");
+    let directory = config.ucon_db.server_url.directory();
+    assert_eq!(directory, Some(Path::new("/home/work/ucondb")));
     assert_eq!(
         config.source_files.run_records_dir,
         Path::new("/home/samples/run_records")
@@ -645,4 +664,54 @@ fn documentation_and_example_know_the_same_keys_as_the_program() {
         assert!(message.contains(&expected), "{expected}\n{message}");
     }
     assert_eq!(keys, 57);
+}
+
+#[cfg(feature = "mongodb")]
+#[test]
+fn options_without_effect_are_warnings_and_no_secret_is_shown() {
+    let uri = "mongodb://user:tuna@host/db?socketTimeoutMS=1";
+    let config = parse(&with("filesystemdb:///db", uri)).unwrap();
+    let [warning] = &config.warnings[..] else {
+        panic!("{:?}", config.warnings)
+    };
+    let warning = warning.to_string();
+    assert!(
+        warning.contains(
+            "line 7: artdaq_db.database_uri: the option socketTimeoutMS has no effect here"
+        ),
+        "{warning}"
+    );
+    assert!(!format!("{config:?}").contains("tuna"), "{config:?}");
+}
+
+#[test]
+fn a_diagnostic_says_where_and_how_bad_it_is() {
+    let text = with("/w", "/w\n  batch_size: x\n  colour: red").replace("  folder_name: f\n", "");
+    let Err(Error::Config { diagnostics }) = parse(&text) else {
+        panic!("accepted:\n{text}")
+    };
+    let [first, second] = &diagnostics[..] else {
+        panic!("{diagnostics:?}")
+    };
+    assert_eq!((first.line, &*first.key), (Some(3), "app.batch_size"));
+    assert!(first.text.starts_with("expected a whole number"));
+    assert_eq!(
+        (second.line, &*second.key),
+        (Some(11), "ucon_db.folder_name")
+    );
+    assert_eq!(first.severity, Severity::Error);
+    assert_eq!(second.file, Path::new("config.yaml"));
+
+    let text = format!("{}{OLDER_MAIL}", with("/w", "/w\n  colour: red"));
+    let warnings = parse(&text).unwrap().warnings;
+    let mut found: Vec<_> = warnings
+        .iter()
+        .map(|found| (found.severity, found.line, &*found.key))
+        .collect();
+    found.sort_by_key(|(_, line, _)| *line);
+    let expected = [
+        (Severity::UnknownKey, Some(3), "app.colour"),
+        (Severity::Warning, Some(14), "reporting.send_email_on_error"),
+    ];
+    assert_eq!(found, expected);
 }

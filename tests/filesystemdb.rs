@@ -9,7 +9,7 @@ use crate::support::{copy_tree, fcl, shared, small_run, text_of};
 use run_record_archiver::artdaqdb::filesystem::FilesystemDb;
 use run_record_archiver::artdaqdb::index::Index;
 use run_record_archiver::artdaqdb::{ArtdaqDb, Presence};
-use run_record_archiver::error::Disposition;
+use run_record_archiver::error::{Disposition, Remedy};
 use run_record_archiver::run::Run;
 
 fn open(root: &Path) -> FilesystemDb {
@@ -426,4 +426,65 @@ fn documents_and_index_that_differ_are_found() {
     let db = open(&root);
     db.rebuild_indexes().unwrap();
     assert_eq!(db.read(Run(3)).unwrap().files.len(), 4);
+}
+
+/// A rebuild would take the documents of a load that is under way for a whole run.
+#[test]
+fn a_rebuild_waits_until_documents_that_were_written_are_published() {
+    let (_directory, root) = archive();
+    let db = open(&root);
+    db.insert(Run(3), "c", &small_run(3)).unwrap();
+    std::thread::scope(|scope| {
+        let rebuild = scope.spawn(|| open(&root).rebuild_indexes().unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(!rebuild.is_finished());
+        db.publish().unwrap();
+        rebuild.join().unwrap();
+    });
+    assert_eq!(open(&root).runs().unwrap().len(), 3);
+    // A load that is given up keeps no rebuild off either.
+    db.insert(Run(4), "c", &small_run(4)).unwrap();
+    drop(db);
+    open(&root).rebuild_indexes().unwrap();
+}
+
+#[test]
+fn reading_an_archive_creates_no_file() {
+    let (_directory, root) = archive();
+    let list = || {
+        let entries = fs::read_dir(&root).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    for lock in [
+        ".run_record_archiver.lock",
+        ".run_record_archiver.documents.lock",
+    ] {
+        fs::remove_file(root.join(lock)).unwrap();
+    }
+    let before = list();
+    let db = open(&root);
+    db.runs().unwrap();
+    db.read(Run(1)).unwrap();
+    db.compare_indexes().unwrap();
+    assert_eq!(list(), before);
+}
+
+#[test]
+fn what_caused_a_failure_and_what_to_do_are_values() {
+    let (_directory, root) = archive();
+    let document = documents(&root, "RunHistory").remove(0);
+    fs::remove_file(&document).unwrap();
+    let errors = [1, 2].map(|run| open(&root).read(Run(run)).err());
+    let error = errors.into_iter().flatten().next().unwrap();
+    assert_eq!(error.remedy(), Some(&Remedy::RestoreDocument));
+    let cause = std::error::Error::source(&error).unwrap();
+    assert!(cause.is::<std::io::Error>(), "{cause:?}");
+    fs::write(root.join("RunHistory/index.json"), "{").unwrap();
+    let error = open(&root).runs().unwrap_err();
+    assert_eq!(error.remedy(), Some(&Remedy::RebuildIndex));
+    let end = "Nothing was changed. Restore the index from a backup, or have a new one made of \
+               the documents beside it with --rebuild-index";
+    assert!(error.to_string().ends_with(end), "{error}");
 }

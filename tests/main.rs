@@ -5,6 +5,7 @@ mod support;
 
 mod artdaqdb_contract;
 mod check_ready;
+mod clients_know_no_settings;
 mod config_files;
 mod config_script;
 mod convert_golden;
@@ -41,6 +42,7 @@ mod report_status;
 mod run_record_read;
 mod schedule;
 mod shutdown_everywhere;
+mod shutdown_waits;
 mod systemd_units;
 mod tools_config;
 mod tools_local;

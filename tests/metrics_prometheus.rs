@@ -184,6 +184,51 @@ fn everybody_can_read_the_textfile_whatever_the_umask() {
 }
 
 #[test]
+fn what_is_no_file_is_a_warning_and_a_link_is_followed() {
+    let test = Test::new().record(7);
+    let fifo = test.path().join("fifo.prom");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let test = test.set("metrics.prometheus_textfile", &fifo.display().to_string());
+    test.run(&[])
+        .exits(0)
+        .says("The metrics for Prometheus are not written")
+        .says("it is a FIFO, not a regular file");
+    let link = test.path().join("link.prom");
+    std::os::unix::fs::symlink("archiver.prom", &link).unwrap();
+    let test = test.set("metrics.prometheus_textfile", &link.display().to_string());
+    test.run(&[]).exits(0);
+    let written = fs::read_to_string(test.path().join("archiver.prom")).unwrap();
+    assert!(written.contains("executions_total"), "{written}");
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+}
+
+/// The alerts on disks that are full watch these.
+#[test]
+fn an_archive_behind_a_variable_is_measured() {
+    let test = Test::new().record(7);
+    let file = test.path().join("archiver.prom");
+    let test = test
+        .set("metrics.prometheus_textfile", &file.display().to_string())
+        .set("artdaq_db.database_uri", "filesystemdb://$ARCH/archive");
+    let output = test
+        .command(&["--import-only"])
+        .env("ARCH", test.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = fs::read_to_string(&file).unwrap();
+    let metric = r#"filesystem_avail_bytes{directory="artdaqdb"}"#;
+    assert!(text.contains(metric), "{text}");
+}
+
+#[test]
 fn a_directory_that_is_missing_is_a_warning() {
     let test = Test::new()
         .record(7)

@@ -319,3 +319,22 @@ fn the_manual_page_is_printed_without_a_configuration() {
             .contains(".TH run_record_archiver 1")
     );
 }
+
+#[test]
+fn a_report_goes_where_its_output_is_no_file() {
+    let test = Test::new().record(7);
+    test.run(&[]).exits(0);
+    let plain = test.run(&["--report-status", "--format", "json"]).exits(0);
+    let arguments = [
+        "--report-status",
+        "--format",
+        "json",
+        "--output",
+        "/dev/stdout",
+    ];
+    let piped = test.run(&arguments).exits(0);
+    assert_eq!(piped.stdout.lines().count(), plain.stdout.lines().count());
+    test.run(&["--report-status", "--output", "/dev/null"])
+        .exits(0);
+    assert!(!fs::metadata("/dev/null").unwrap().is_file());
+}

@@ -30,7 +30,7 @@ fn options_for_ssh_are_taken_as_they_would_be_typed() {
          ssh_options: \"-p 2222 -o 'ProxyCommand=nc %h %p'\"\n",
     );
     let config = config.unwrap();
-    assert_eq!(config.warnings, [""; 0]);
+    assert_eq!(config.warnings, []);
     let artdaq = config.artdaq_db;
     assert_eq!(artdaq.tools_dir.as_deref(), Some(Path::new("/opt/tools")));
     assert_eq!(artdaq.tools_timeout_seconds, Duration::from_secs(20));

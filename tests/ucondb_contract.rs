@@ -11,7 +11,7 @@ use bytes::Bytes;
 use run_record_archiver::error::Disposition;
 use run_record_archiver::run::Run;
 use run_record_archiver::ucondb::http::HttpSettings;
-use run_record_archiver::ucondb::{self, MAX_BLOB, Override, UconDb, Upload, Version};
+use run_record_archiver::ucondb::{self, MAX_BLOB, Override, UconDb, UconUrl, Upload, Version};
 
 /// A UconDB, and what must live as long as it is used.
 struct Subject {
@@ -22,7 +22,13 @@ struct Subject {
 fn over_http(options: Options) -> Subject {
     let server = UconDbServer::start(options);
     let directory = tempfile::tempdir().unwrap();
-    let mut settings = HttpSettings::new(server.url(), FOLDER, OBJECT, USER, PASSWORD);
+    let mut settings = HttpSettings::new(
+        UconUrl::parse(&server.url()).unwrap(),
+        FOLDER,
+        OBJECT,
+        USER,
+        PASSWORD,
+    );
     if server.url().starts_with("https") {
         let ca = directory.path().join("ca.pem");
         server.write_ca(&ca);
@@ -38,7 +44,14 @@ fn in_a_directory() -> Subject {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("file://{}/store", directory.path().display());
     Subject {
-        db: ucondb::open(HttpSettings::new(url, FOLDER, OBJECT, USER, PASSWORD)).unwrap(),
+        db: ucondb::open(HttpSettings::new(
+            UconUrl::parse(&url).unwrap(),
+            FOLDER,
+            OBJECT,
+            USER,
+            PASSWORD,
+        ))
+        .unwrap(),
         _keep: Box::new(directory),
     }
 }

@@ -8,7 +8,7 @@ use crate::support::ucondb_server::{
     Action, Authentication, Fault, OBJECT, Options, Reply, Tls, Transport, UconDbServer,
 };
 use bytes::Bytes;
-use run_record_archiver::error::{Disposition, Error};
+use run_record_archiver::error::{Disposition, Error, Remedy};
 use run_record_archiver::ucondb::http::{HttpSettings, HttpUconDb, RetryPolicy};
 use run_record_archiver::ucondb::{Override, UconDb, Upload, Version};
 
@@ -330,6 +330,46 @@ fn retry_after_is_waited_for() {
     let elapsed = start.elapsed();
     assert!(elapsed >= Duration::from_secs(1), "{elapsed:?}");
     assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
+}
+
+#[test]
+fn what_caused_a_failure_and_what_to_do_are_values() {
+    // A port that is free, so nobody listens there.
+    let address = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let db = HttpUconDb::new(settings(format!("http://{address}/app"))).unwrap();
+    let error = db.runs().unwrap_err();
+    assert_eq!(error.remedy(), Some(&Remedy::CheckUconServer));
+    let cause = std::error::Error::source(&error).unwrap();
+    assert!(cause.is::<reqwest::Error>(), "{cause:?}");
+    let text = error.to_string();
+    let end = "; check ucon_db.server_url, the network, and that UconDB is up";
+    assert!(text.ends_with(end), "{text}");
+}
+
+/// The largest number that there is would overflow any sum with a time.
+#[test]
+fn a_retry_after_that_is_too_large_is_capped() {
+    for asked in ["18446744073709551615", "99999999999999999999"] {
+        let server = bare();
+        server.put(OBJECT, Some("12500"), b"blob");
+        let busy = Reply::text(503, "busy").header("Retry-After", asked);
+        server.fault(Fault::on("GET", "").then(Action::Answer(busy)));
+        let db = HttpUconDb::new(HttpSettings {
+            retry: RetryPolicy {
+                attempts: 2,
+                pause: Duration::from_millis(20),
+                longest_pause: Duration::from_millis(200),
+            },
+            ..settings(server.url())
+        })
+        .unwrap();
+        let start = Instant::now();
+        assert_eq!(db.download(RUN).unwrap(), b"blob");
+        assert!(start.elapsed() < Duration::from_secs(3));
+    }
 }
 
 /// Runs a request that times out three times, and checks how long that took.

@@ -1,15 +1,14 @@
 //! The parts of an execution, opened as the configuration says.
 
 use std::collections::BTreeSet;
+use std::sync::Once;
 
-use crate::artdaqdb::filesystem::{self, FilesystemDb};
 use crate::artdaqdb::{self, ArtdaqDb, tools};
-use crate::config::{Config, IncompletePolicy, without_credentials};
-use crate::error::{Error, Result};
+use crate::config::{Config, IncompletePolicy};
+use crate::error::Result;
 use crate::pipeline::journal::{Addresses, Places};
 use crate::pipeline::{IncompleteRuns, Journal};
 use crate::run::Run;
-use crate::run_record::Generated;
 use crate::shutdown::Shutdown;
 use crate::state::StateStore;
 use crate::ucondb::http::{HttpSettings, ListingCache};
@@ -21,12 +20,7 @@ const INCOMPLETE_RUNS: &str = "incomplete_runs.json";
 /// The artdaqDB of the configuration, through the real tools if it says so.
 pub(super) fn open_artdaqdb(config: &Config, shutdown: &Shutdown) -> Result<Box<dyn ArtdaqDb>> {
     let uri = &config.artdaq_db.database_uri;
-    match tools(config, shutdown) {
-        None if uri.starts_with(filesystem::SCHEME) => {
-            Ok(Box::new(FilesystemDb::new(uri)?.heeding(shutdown)))
-        }
-        tools => artdaqdb::open(uri, tools),
-    }
+    Ok(artdaqdb::open(uri, tools(config, shutdown), shutdown))
 }
 
 /// The same for a mode that only looks.
@@ -54,15 +48,25 @@ pub(super) fn open_ucondb(
     shutdown: &Shutdown,
     listing: Option<ListingCache>,
 ) -> Result<Box<dyn UconDb>> {
+    static WARNED: Once = Once::new();
     let ucon = &config.ucon_db;
+    if ucon.server_url.is_tls() && !ucon.verify_tls {
+        WARNED.call_once(|| {
+            log::warn!(
+                "ucon_db.verify_tls is false: anyone between here and the UconDB server can \
+                 read and change what is sent; name the server's CA in ucon_db.ca_file instead"
+            );
+        });
+    }
     ucondb::open(HttpSettings {
         timeout: ucon.timeout_seconds,
         ca_file: ucon.ca_file.clone(),
+        ca_setting: "ucon_db.ca_file",
         verify_tls: ucon.verify_tls,
         shutdown: shutdown.clone(),
         listing,
         ..HttpSettings::new(
-            &ucon.server_url,
+            ucon.server_url.clone(),
             folder,
             &ucon.object_name,
             &ucon.writer_user,
@@ -94,22 +98,6 @@ pub(super) fn kept_apart(config: &Config, incomplete: &IncompleteRuns) -> BTreeS
     }
 }
 
-/// The files that `fhiclize_generate` names.
-pub(super) fn generated(config: &Config) -> Result<BTreeSet<Generated>> {
-    config
-        .fhiclize_generate
-        .iter()
-        .map(|name| {
-            name.parse().map_err(|error| Error::Config {
-                file: config.file.clone(),
-                line: None,
-                key: "fhiclize_generate".into(),
-                problem: format!("{error}"),
-            })
-        })
-        .collect()
-}
-
 /// Where everything is kept that is remembered between executions.
 pub(super) fn places(config: &Config) -> Places {
     let app = &config.app;
@@ -125,12 +113,10 @@ pub(super) fn places(config: &Config) -> Places {
         ),
         addresses: Addresses {
             records: config.source_files.run_records_dir.display().to_string(),
-            artdaqdb: without_credentials(&config.artdaq_db.database_uri),
+            artdaqdb: config.artdaq_db.database_uri.to_string(),
             ucondb: format!(
                 "{} ({}/{})",
-                without_credentials(&config.ucon_db.server_url),
-                config.ucon_db.folder_name,
-                config.ucon_db.object_name
+                config.ucon_db.server_url, config.ucon_db.folder_name, config.ucon_db.object_name
             ),
         },
     }

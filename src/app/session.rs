@@ -48,7 +48,7 @@ impl<'a> Session<'a> {
             command,
             config,
             shutdown,
-            generate: parts::generated(config)?,
+            generate: config.fhiclize_generate.clone(),
             artdaqdb: parts::open_artdaqdb(config, shutdown)?,
             journal: parts::journal(config)?,
         })

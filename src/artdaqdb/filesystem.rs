@@ -11,47 +11,48 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::compose::{collection_of, compose};
 use super::document::{self, StoredDocument, Text};
 use super::index::{Entry, Oid};
 use super::{
-    ArtdaqDb, Configuration, Documents, NativeDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT, choice,
-    system_metadata,
+    ArtdaqDb, ArtdaqUri, Configuration, Documents, NativeDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT,
+    address, choice, system_metadata,
 };
 use crate::durable::{self, Unsynced};
-use crate::error::{Disposition, Error, Result};
+use crate::error::{Disposition, Error, Remedy, Result};
 use crate::faults;
-use crate::faults::fs::{self, File};
+use crate::faults::fs;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 use crate::shutdown::Shutdown;
+use crate::sys::url::InvalidAddress;
 use collection::Collection;
+use lock::{ArchiveLock, Held};
 
 pub use rebuild::{Comparison, Rebuilt};
 
 mod catalogue;
 mod collection;
+pub(super) mod lock;
 mod merge;
 mod rebuild;
-mod turn;
-
-/// The scheme of a FilesystemDB's URI.
-pub const SCHEME: &str = "filesystemdb://";
-
-/// Serialises the processes of ours that write to one archive. It stands beside
-/// the collections, where the real tools never look.
-pub(super) const LOCK_FILE: &str = ".run_record_archiver.lock";
 
 /// A FilesystemDB archive.
 #[derive(Debug)]
 pub struct FilesystemDb {
     root: PathBuf,
     location: String,
+    /// No lock of the archive is waited for while this is held.
     collections: Mutex<Collections>,
-    /// Held by whoever publishes, from the documents to the last index.
+    /// Held by the thread that publishes, from the documents to the last index.
     publishing: Mutex<()>,
-    shutdown: Shutdown,
+    locks: ArchiveLock,
+    /// The load under way, shared by all threads that write documents.
+    load: Mutex<Weak<Load>>,
+    /// Whether the archive's directories are known to exist.
+    is_created: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -60,51 +61,57 @@ struct Collections {
     system_layout: Collection,
     /// Documents to be made durable before an index names them.
     unsynced: Vec<Unsynced>,
-    /// Whether the archive's directories are known to exist.
-    created: bool,
+    /// The loads to which the documents belong that wait to be published.
+    loads: Vec<Arc<Load>>,
+}
+
+/// Documents on their way into the archive: from the first that is written until
+/// an index names them, or they are given up. Until then a rebuild of the indexes
+/// would take some of them for a run, so it is kept off.
+#[derive(Debug)]
+struct Load {
+    _documents: Held,
 }
 
 impl FilesystemDb {
-    /// The archive at `filesystemdb:///absolute/path`. One trailing slash is
-    /// ignored, and `$NAME` is expanded, as the real tools do. Nothing is read
-    /// or created yet.
+    /// The archive at `filesystemdb:///absolute/path`. Nothing is read or created
+    /// yet.
     ///
     /// # Errors
     /// A URI that names no absolute path, or a variable that is not set.
     pub fn new(uri: &str) -> Result<FilesystemDb> {
-        let wrong = |problem: String| Error::ArtdaqDb {
-            location: uri.to_owned(),
-            problem: format!("{problem}; correct artdaq_db.database_uri"),
-            disposition: Disposition::StopStage,
-        };
-        let path = uri.strip_prefix(SCHEME).unwrap_or(uri);
-        let path = expand(path).map_err(wrong)?;
-        let path = path.strip_suffix('/').unwrap_or(&path);
-        if !path.starts_with('/') {
-            return Err(wrong(
-                "a FilesystemDB needs an absolute path, as in filesystemdb:///data/archive".into(),
-            ));
-        }
-        let root = PathBuf::from(path);
-        Ok(FilesystemDb {
-            location: format!("{SCHEME}{path}"),
+        let uri = ArtdaqUri::parse(uri).map_err(address::refused)?;
+        let root = uri.directory();
+        root.map(FilesystemDb::at).ok_or_else(|| {
+            let problem = "a FilesystemDB's URI begins with filesystemdb://";
+            address::refused(InvalidAddress(problem.into()))
+        })
+    }
+
+    /// The archive in a directory. Nothing is read or created yet.
+    #[must_use]
+    pub fn at(root: &Path) -> FilesystemDb {
+        FilesystemDb {
+            location: address::location(root),
             collections: Mutex::new(Collections {
                 run_history: Collection::new(root.join(RUN_HISTORY)),
                 system_layout: Collection::new(root.join(SYSTEM_LAYOUT)),
                 unsynced: Vec::new(),
-                created: false,
+                loads: Vec::new(),
             }),
             publishing: Mutex::default(),
-            root,
-            shutdown: Shutdown::default(),
-        })
+            locks: ArchiveLock::new(root, &Shutdown::default()),
+            load: Mutex::default(),
+            is_created: AtomicBool::new(false),
+            root: root.to_path_buf(),
+        }
     }
 
     /// Waits for other programs only briefly once the work is to end.
     #[must_use]
     pub fn heeding(self, shutdown: &Shutdown) -> FilesystemDb {
         FilesystemDb {
-            shutdown: shutdown.clone(),
+            locks: ArchiveLock::new(&self.root, shutdown),
             ..self
         }
     }
@@ -140,8 +147,9 @@ impl FilesystemDb {
     /// There is no archive; a document can't be read; an index can't be written.
     /// An index is replaced only when all documents of its collection were read.
     pub fn rebuild_indexes(&self) -> Result<Vec<Rebuilt>> {
+        let _documents = self.locks.all_documents()?;
+        let _index = self.locks.index()?;
         let mut collections = self.lock();
-        let _lock = self.lock_archive()?;
         let suffix = jiff::ZonedDateTime::now()
             .strftime("%Y%m%d_%H%M%S")
             .to_string();
@@ -162,22 +170,36 @@ impl FilesystemDb {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until no other process of ours writes to the archive.
-    fn lock_archive(&self) -> Result<File> {
-        let path = self.root.join(LOCK_FILE);
-        turn::take(&path, &self.shutdown)
+    /// Joins the load under way, or begins one.
+    fn load(&self) -> Result<Arc<Load>> {
+        let under_way = || self.load.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(load) = under_way().upgrade() {
+            return Ok(load);
+        }
+        // Waited for without the mutex. Two threads that come here at once have two
+        // loads, which is as good as one.
+        let load = Arc::new(Load {
+            _documents: self.locks.documents()?,
+        });
+        *under_way() = Arc::downgrade(&load);
+        Ok(load)
     }
 
-    fn create(&self, collections: &mut Collections) -> Result<()> {
-        if collections.created {
+    /// Creates what is missing of the archive, before its first document.
+    fn create(&self) -> Result<()> {
+        if self.is_created.load(Ordering::Acquire) {
             return Ok(());
         }
-        durable::create_directory(&self.root, 0o777)?;
-        let _lock = self.lock_archive()?;
+        let _index = self.locks.index()?;
+        // Another thread may have held the lock meanwhile.
+        if self.is_created.load(Ordering::Acquire) {
+            return Ok(());
+        }
         self.create_system_metadata()?;
+        let mut collections = self.lock();
         collections.run_history.create()?;
         collections.system_layout.create()?;
-        collections.created = true;
+        self.is_created.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -239,14 +261,17 @@ impl FilesystemDb {
     }
 
     fn read_document(&self, path: &Path, run: Run) -> Result<StoredDocument> {
-        let damaged = |problem: String| Error::ArtdaqDb {
-            location: path.display().to_string(),
-            problem: format!("run {run}: {problem}; restore the document from a backup"),
-            disposition: Disposition::FailRun,
+        let damaged = |problem: String| {
+            Error::artdaqdb(
+                path.display().to_string(),
+                format!("run {run}: {problem}"),
+                Disposition::FailRun,
+            )
+            .with_remedy(Remedy::RestoreDocument)
         };
         let bytes = fs::read(path).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => {
-                damaged("the index names this document, but it is missing".into())
+                damaged("the index names this document, but it is missing".into()).caused_by(source)
             }
             _ => Error::io("read", path, source),
         })?;
@@ -289,11 +314,7 @@ impl FilesystemDb {
     }
 
     fn refuse(&self, problem: String) -> Error {
-        Error::ArtdaqDb {
-            location: self.location.clone(),
-            problem,
-            disposition: Disposition::FailRun,
-        }
+        Error::artdaqdb(self.location.clone(), problem, Disposition::FailRun)
     }
 }
 
@@ -306,7 +327,10 @@ struct Written {
 }
 
 impl Collections {
-    fn add(&mut self, written: Written) {
+    fn add(&mut self, load: Arc<Load>, written: Written) {
+        if !self.loads.iter().any(|known| Arc::ptr_eq(known, &load)) {
+            self.loads.push(load);
+        }
         self.run_history.add(written.run_history);
         self.system_layout.add(written.system_layout);
         self.unsynced.extend(written.unsynced);
@@ -385,9 +409,13 @@ impl ArtdaqDb for FilesystemDb {
     }
 
     fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()> {
+        if !self.is_created.load(Ordering::Acquire) {
+            durable::create_directory(&self.root, 0o777)?;
+        }
+        let load = self.load()?;
+        self.create()?;
         let (presence, version) = {
             let mut collections = self.lock();
-            self.create(&mut collections)?;
             let version = match collections.version(run)? {
                 Some(version) => version,
                 None => format!("{run}/{name}"),
@@ -414,24 +442,25 @@ impl ArtdaqDb for FilesystemDb {
             missing.push((file, oid));
         }
         let written = self.write_documents(run, &version, &missing)?;
-        self.lock().add(written);
+        self.lock().add(load, written);
         Ok(())
     }
 
     fn update(&self, run: Run, files: &[FclFile]) -> Result<()> {
-        let (version, files) = {
+        let known = self.lock().version(run)?;
+        let version = known.ok_or_else(|| {
+            self.refuse(format!("run {run} is not archived, so it can't be updated"))
+        })?;
+        let load = self.load()?;
+        let files = {
             let mut collections = self.lock();
-            let version = collections.version(run)?.ok_or_else(|| {
-                self.refuse(format!("run {run} is not archived, so it can't be updated"))
-            })?;
-            let files = files
+            files
                 .iter()
                 .map(|file| Ok((file, collections.next_oid(run, &version, &file.entity)?)))
-                .collect::<Result<Vec<_>>>()?;
-            (version, files)
+                .collect::<Result<Vec<_>>>()?
         };
         let written = self.write_documents(run, &version, &files)?;
-        self.lock().add(written);
+        self.lock().add(load, written);
         Ok(())
     }
 
@@ -440,26 +469,25 @@ impl ArtdaqDb for FilesystemDb {
             .publishing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let (documents, counts) = {
+        // The loads end with this call, published or given up.
+        let (documents, counts, _loads) = {
             let mut collections = self.lock();
             let documents = std::mem::take(&mut collections.unsynced);
-            (
-                documents,
-                collections.each().map(|(_, it)| it.pending().len()),
-            )
+            let loads = std::mem::take(&mut collections.loads);
+            let counts = collections.each().map(|(_, it)| it.pending().len());
+            (documents, counts, loads)
         };
         if counts == [0, 0] {
             return Ok(());
         }
-        let synced = self.sync(documents);
+        // An index names nothing that may be lost.
+        let index = self.sync(documents).and_then(|()| self.locks.index());
         let mut collections = self.lock();
         // Both at once: when something fails, there must be no schema left to be
         // published without its run's other documents.
         let run_history = collections.run_history.take_pending(counts[0]);
         let system_layout = collections.system_layout.take_pending(counts[1]);
-        // An index names nothing that may be lost.
-        synced?;
-        let _lock = self.lock_archive()?;
+        let _index = index?;
         collections.run_history.publish(&run_history)?;
         collections.system_layout.publish(&system_layout)
     }
@@ -494,10 +522,11 @@ impl ArtdaqDb for FilesystemDb {
             match collections.presence(run)? {
                 Some(Presence::Whole) => {}
                 Some(Presence::Partial) => {
-                    return Err(self.refuse(format!(
-                        "run {run} is archived in part only: its import was cut short. \
-                         Import it again with --import-only"
-                    )));
+                    return Err(self
+                        .refuse(format!(
+                            "run {run} is archived in part only: its import was cut short."
+                        ))
+                        .with_remedy(Remedy::ImportAgain));
                 }
                 None => return Err(self.refuse(format!("run {run} is not archived"))),
             }
@@ -529,27 +558,4 @@ impl NativeDb for FilesystemDb {
         }
         Ok((!documents.configurations.is_empty()).then_some(documents))
     }
-}
-
-/// Expands `$NAME` and `${NAME}` from the environment.
-fn expand(path: &str) -> Result<String, String> {
-    let mut expanded = String::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((before, after)) = rest.split_once('$') {
-        expanded.push_str(before);
-        let (name, remaining) = match after.strip_prefix('{') {
-            Some(braced) => braced.split_once('}').ok_or("a '${' is not closed")?,
-            None => after.split_at(
-                after
-                    .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-                    .unwrap_or(after.len()),
-            ),
-        };
-        let value = std::env::var(name)
-            .map_err(|_| format!("the environment variable {name:?} is not set"))?;
-        expanded.push_str(&value);
-        rest = remaining;
-    }
-    expanded.push_str(rest);
-    Ok(expanded)
 }

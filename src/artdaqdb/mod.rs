@@ -1,6 +1,7 @@
 //! artdaqDB: where a run's configuration lives as documents, one for each
 //! .fcl file.
 
+mod address;
 mod choice;
 mod compose;
 pub mod document;
@@ -13,8 +14,11 @@ pub mod tools;
 
 use std::collections::BTreeMap;
 
-use crate::error::{Disposition, Error, Result};
+pub use self::address::ArtdaqUri;
+use self::address::Kind;
+use crate::error::Result;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
+use crate::shutdown::Shutdown;
 
 /// The collection of all documents but schemas.
 pub const RUN_HISTORY: &str = "RunHistory";
@@ -177,48 +181,28 @@ pub fn time_stamp() -> String {
         .to_string()
 }
 
-/// Opens the artdaqDB that a URI names, to be read and written by the archiver
-/// itself or, given their settings, by the real tools. Nothing is read or
-/// created yet.
-///
-/// # Errors
-/// A URI of a kind that can't be opened.
-pub fn open(uri: &str, tools: Option<tools::Settings>) -> Result<Box<dyn ArtdaqDb>> {
-    match tools {
-        None => Ok(open_native(uri)?),
-        Some(settings) if uri.starts_with(filesystem::SCHEME) => {
-            Ok(Box::new(tools::ToolsDb::filesystem(uri, settings)?))
+/// Opens the artdaqDB of an address, to be read and written by the archiver
+/// itself or, given their settings, by the real tools. Waits end early after a
+/// `shutdown`. Nothing is read or created yet.
+#[must_use]
+pub fn open(
+    uri: &ArtdaqUri,
+    tools: Option<tools::Settings>,
+    shutdown: &Shutdown,
+) -> Box<dyn ArtdaqDb> {
+    match (&uri.kind, tools) {
+        (Kind::Directory(root), None) => {
+            Box::new(filesystem::FilesystemDb::at(root).heeding(shutdown))
         }
-        Some(settings) => {
-            let native = open_native(uri)?;
-            Ok(Box::new(tools::ToolsDb::server(uri, native, settings)))
+        (Kind::Directory(root), Some(settings)) => {
+            Box::new(tools::ToolsDb::directory(root, settings))
+        }
+        #[cfg(feature = "mongodb")]
+        (Kind::Server(address), None) => Box::new(mongo::MongoDb::at(address, shutdown)),
+        #[cfg(feature = "mongodb")]
+        (Kind::Server(address), Some(settings)) => {
+            let native = Box::new(mongo::MongoDb::at(address, shutdown));
+            Box::new(tools::ToolsDb::server(address.written(), native, settings))
         }
     }
-}
-
-fn open_native(uri: &str) -> Result<Box<dyn NativeDb>> {
-    // The scheme alone goes into messages: the rest may hold a password.
-    let scheme = uri.split_once("://").map(|(scheme, _)| scheme);
-    let problem = match scheme {
-        Some("filesystemdb") => return Ok(Box::new(filesystem::FilesystemDb::new(uri)?)),
-        #[cfg(feature = "mongodb")]
-        Some("mongodb" | "mongodb+srv") => return Ok(Box::new(mongo::MongoDb::new(uri)?)),
-        #[cfg(not(feature = "mongodb"))]
-        Some("mongodb" | "mongodb+srv") => {
-            "this archiver was built without MongoDB; build it with the feature `mongodb`, which \
-             is on by default"
-                .to_owned()
-        }
-        _ => format!(
-            "the URI has {}; it must be filesystemdb:///absolute/path or mongodb://host/database",
-            scheme.map_or("no scheme".to_owned(), |scheme| format!(
-                "the unknown scheme {scheme}"
-            ))
-        ),
-    };
-    Err(Error::ArtdaqDb {
-        location: "artdaq_db.database_uri".into(),
-        problem,
-        disposition: Disposition::StopStage,
-    })
 }

@@ -25,13 +25,16 @@ use super::{
     ArtdaqDb, Configuration, Documents, NativeDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT, choice,
     run_of, system_metadata,
 };
-use crate::error::{Disposition, Error, Result};
+use crate::error::{Disposition, Error, Remedy, Result};
 use crate::run::{FclFile, Run};
+use crate::shutdown::Shutdown;
+use crate::sys::patience::abandonable;
+use crate::sys::retry::{Next, RetryPolicy, retry};
 use address::Address;
 use bson::Bson;
-use connection::{Batch, Connection, Stored, persevere, wait};
+use connection::{BACKOFF, Batch, Connection, Stored, persevere};
 
-mod address;
+pub(super) mod address;
 mod bson;
 mod connection;
 mod failure;
@@ -45,7 +48,15 @@ const LOOK_AHEAD: usize = 8;
 
 /// An archive in MongoDB.
 pub struct MongoDb {
+    archive: Arc<Archive>,
+}
+
+/// The archive itself. Its calls cannot be interrupted: the driver waits for servers,
+/// and for other clients' transactions, as long as it likes. [`MongoDb`] therefore
+/// makes each on a thread of its own, and after a shutdown leaves it there.
+struct Archive {
     address: Address,
+    shutdown: Shutdown,
     state: Mutex<State>,
 }
 
@@ -63,7 +74,7 @@ struct State {
 impl fmt::Debug for MongoDb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MongoDb")
-            .field("location", &self.address.location)
+            .field("location", &self.archive.address.location)
             .finish_non_exhaustive()
     }
 }
@@ -77,12 +88,43 @@ impl MongoDb {
     /// # Errors
     /// A URI that can't be read or names no database.
     pub fn new(uri: &str) -> Result<MongoDb> {
-        Ok(MongoDb {
-            address: Address::parse(uri)?,
-            state: Mutex::default(),
-        })
+        let address = Address::parse(uri).map_err(super::address::refused)?;
+        Ok(MongoDb::at(&address, &Shutdown::default()))
     }
 
+    /// The archive at an address. The server is waited for only briefly after a
+    /// `shutdown`. Nothing is connected yet.
+    pub(super) fn at(address: &Address, shutdown: &Shutdown) -> MongoDb {
+        MongoDb {
+            archive: Arc::new(Archive {
+                address: address.clone(),
+                shutdown: shutdown.clone(),
+                state: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Makes a call of the driver's. After a shutdown it is waited for only briefly,
+    /// and what another attempt might mend is not the run's failure.
+    fn call<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Archive) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let archive = Arc::clone(&self.archive);
+        let shutdown = &self.archive.shutdown;
+        let result = abandonable("mongodb", shutdown, move || call(&archive));
+        if let Err(error) = &result
+            && error.disposition() == Disposition::RetryRun
+            && shutdown.requested()
+        {
+            log::debug!("Not tried again, as the work is to end: {error}");
+            shutdown.check()?;
+        }
+        result
+    }
+}
+
+impl Archive {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere leaves nothing half-done here.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -94,7 +136,7 @@ impl MongoDb {
         if let Some(connection) = &state.connection {
             return Ok(Arc::clone(connection));
         }
-        let connection = Arc::new(Connection::open(&self.address)?);
+        let connection = Arc::new(Connection::open(&self.address, &self.shutdown)?);
         state.connection = Some(Arc::clone(&connection));
         Ok(connection)
     }
@@ -130,7 +172,8 @@ impl MongoDb {
     fn create_system_metadata(&self, connection: &Connection) -> Result<()> {
         let failed = |error: DriverError| self.failure("write SystemMetadata", &error);
         let collection = connection.collection(system_metadata::COLLECTION);
-        let found = persevere(|| collection.find_one(doc! {}).run()).map_err(failed)?;
+        let found =
+            persevere(&self.shutdown, || collection.find_one(doc! {}).run()).map_err(failed)?;
         if found.is_some() {
             return Ok(());
         }
@@ -140,7 +183,7 @@ impl MongoDb {
                 .map_err(|error| Error::Unexpected(format!("SystemMetadata: {error}")))?;
         let oid = ObjectId::from(system_metadata::oid(location).bytes());
         let document = rawdoc! { "_id": oid, "document": facts };
-        match persevere(|| collection.insert_one(&document).run()) {
+        match persevere(&self.shutdown, || collection.insert_one(&document).run()) {
             Err(error) if !failure::is_only_duplicates(&error) => Err(failed(error)),
             _ => Ok(()),
         }
@@ -151,11 +194,7 @@ impl MongoDb {
     }
 
     fn refuse(&self, problem: String) -> Error {
-        Error::ArtdaqDb {
-            location: self.address.location.clone(),
-            problem,
-            disposition: Disposition::FailRun,
-        }
+        Error::artdaqdb(self.address.location.clone(), problem, Disposition::FailRun)
     }
 
     /// Every document of a run, RunHistory's and SystemLayout's.
@@ -176,23 +215,24 @@ impl MongoDb {
         let damaged = |problem: String| {
             let id = raw.get_object_id("_id").map(ObjectId::to_hex);
             self.refuse(format!(
-                "run {run}: document {}: {problem}; restore the document from a backup",
+                "run {run}: document {}: {problem}",
                 id.unwrap_or_else(|_| "without an ObjectId".into())
             ))
+            .with_remedy(Remedy::RestoreDocument)
         };
         let tree = tree::from_bson(raw).map_err(damaged)?;
         document::read_tree(&tree).map_err(|error| damaged(error.to_string()))
     }
 
     fn raced(&self, run: Run) -> Error {
-        Error::ArtdaqDb {
-            location: self.address.location.clone(),
-            problem: format!(
+        Error::artdaqdb(
+            self.address.location.clone(),
+            format!(
                 "run {run}: some of its documents are there, but can't be seen: another client is \
                  storing them, or a majority of the replica set does not have them yet"
             ),
-            disposition: Disposition::RetryRun,
-        }
+            Disposition::RetryRun,
+        )
     }
 
     /// The documents of files, each under its identity.
@@ -295,7 +335,7 @@ impl MongoDb {
     }
 }
 
-impl NativeDb for MongoDb {
+impl Archive {
     fn documents(&self, run: Run) -> Result<Option<Documents>> {
         let stored = self.stored(&*self.connection()?, "count", run)?;
         let mut documents = Documents::default();
@@ -311,12 +351,6 @@ impl NativeDb for MongoDb {
             }
         }
         Ok((!documents.configurations.is_empty()).then_some(documents))
-    }
-}
-
-impl ArtdaqDb for MongoDb {
-    fn location(&self) -> &str {
-        &self.address.location
     }
 
     fn runs(&self) -> Result<BTreeMap<Run, Presence>> {
@@ -341,32 +375,31 @@ impl ArtdaqDb for MongoDb {
 
     fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()> {
         let connection = self.writing()?;
-        for race in 1..=RACES {
+        self.race(run, || {
             let found = self
                 .presence(&connection, run)
                 .map_err(|error| self.failure(&format!("look up run {run}"), &error))?;
             if let Some((version, Presence::Whole)) = &found {
                 if self.lock().unknown.remove(&run) {
                     log::info!("Run {run}: stored, though the server's answer was lost");
-                    return Ok(());
+                    return Ok(Stored::Now);
                 }
                 return Err(self.refuse(format!("run {run} is archived already, as {version}")));
             }
             let found = found.as_ref().map(|(version, _)| version.as_str());
             let (version, missing) = self.missing(&connection, run, found, name, files)?;
             let batch = self.compose(run, &version, &missing)?;
-            if self.store(&connection, run, &batch)? == Stored::Now {
+            let stored = self.store(&connection, run, &batch)?;
+            if stored == Stored::Now {
                 self.lock().unknown.remove(&run);
-                return Ok(());
             }
-            wait(race);
-        }
-        Err(self.raced(run))
+            Ok(stored)
+        })
     }
 
     fn update(&self, run: Run, files: &[FclFile]) -> Result<()> {
         let connection = self.writing()?;
-        for race in 1..=RACES {
+        self.race(run, || {
             let found = self
                 .presence(&connection, run)
                 .map_err(|error| self.failure(&format!("look up run {run}"), &error))?;
@@ -377,17 +410,27 @@ impl ArtdaqDb for MongoDb {
             };
             let files = self.with_free_oids(&connection, &version, by_entity(files))?;
             let batch = self.compose(run, &version, &files)?;
-            if self.store(&connection, run, &batch)? == Stored::Now {
-                return Ok(());
-            }
-            wait(race);
-        }
-        Err(self.raced(run))
+            self.store(&connection, run, &batch)
+        })
     }
 
-    fn publish(&self) -> Result<()> {
-        // What the server answered for is durable and visible.
-        Ok(())
+    /// Makes `attempt` until what it stores was not there already.
+    fn race(&self, run: Run, attempt: impl Fn() -> Result<Stored>) -> Result<()> {
+        let policy = RetryPolicy {
+            attempts: RACES,
+            ..BACKOFF
+        };
+        let attempt = || match attempt() {
+            Ok(Stored::Now) => Ok(()),
+            Ok(Stored::Already) => Err(None),
+            Err(error) => Err(Some(error)),
+        };
+        let judge = |failure: &Option<Error>| match failure {
+            None => Next::Again { asked: None },
+            Some(_) => Next::GiveUp,
+        };
+        retry(&policy, &self.shutdown, attempt, judge, |_, _| {})
+            .map_err(|stopped| stopped.into_failure().unwrap_or_else(|| self.raced(run)))
     }
 
     fn read(&self, run: Run) -> Result<Configuration> {
@@ -397,15 +440,51 @@ impl ArtdaqDb for MongoDb {
             (false, false) => {}
             (true, true) => return Err(self.refuse(format!("run {run} is not archived"))),
             _ => {
-                return Err(self.refuse(format!(
-                    "run {run} is archived in part only: its import was cut short. \
-                     Import it again with --import-only"
-                )));
+                return Err(self
+                    .refuse(format!(
+                        "run {run} is archived in part only: its import was cut short."
+                    ))
+                    .with_remedy(Remedy::ImportAgain));
             }
         }
         let version = first_version(run, &documents);
         let stored = documents.into_iter().chain(schemas).collect();
         Ok(choice::configuration(&version, choice::newest(run, stored)))
+    }
+}
+
+impl NativeDb for MongoDb {
+    fn documents(&self, run: Run) -> Result<Option<Documents>> {
+        self.call(move |archive| archive.documents(run))
+    }
+}
+
+impl ArtdaqDb for MongoDb {
+    fn location(&self) -> &str {
+        &self.archive.address.location
+    }
+
+    fn runs(&self) -> Result<BTreeMap<Run, Presence>> {
+        self.call(Archive::runs)
+    }
+
+    fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()> {
+        let (name, files) = (name.to_owned(), files.to_vec());
+        self.call(move |archive| archive.insert(run, &name, &files))
+    }
+
+    fn update(&self, run: Run, files: &[FclFile]) -> Result<()> {
+        let files = files.to_vec();
+        self.call(move |archive| archive.update(run, &files))
+    }
+
+    fn publish(&self) -> Result<()> {
+        // What the server answered for is durable and visible.
+        Ok(())
+    }
+
+    fn read(&self, run: Run) -> Result<Configuration> {
+        self.call(move |archive| archive.read(run))
     }
 }
 

@@ -16,17 +16,19 @@ mod view;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::filesystem::FilesystemDb;
-use super::{ArtdaqDb, Configuration, Documents, NativeDb, Presence};
-use crate::error::{Disposition, Error, Result};
+use super::filesystem::lock::{ArchiveLock, Held};
+use super::{ArtdaqDb, Configuration, Documents, NativeDb, Presence, address};
+use crate::error::{Disposition, Error, Remedy, Result};
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 use crate::shutdown::Shutdown;
+use crate::sys::patience::Patience;
 use process::{Ended, Exit};
 use view::{Indexes, View};
 
@@ -54,8 +56,8 @@ pub struct ToolsDb {
     server: Option<Arc<dyn NativeDb>>,
     limit: Duration,
     shutdown: Shutdown,
-    /// Held while a tool works on a FilesystemDB.
-    one_at_a_time: Mutex<()>,
+    /// Taken while a tool works on a FilesystemDB.
+    one_at_a_time: OneAtATime,
     /// Runs inserted but not published: their names and schemas.
     pending: Mutex<BTreeMap<Run, (String, FclFile)>>,
 }
@@ -86,7 +88,61 @@ struct Job<'a> {
 /// The right to work on a FilesystemDB, as far as it is held on this machine.
 #[derive(Default)]
 struct Turn {
-    lock: Option<crate::faults::fs::File>,
+    /// The tools inherit this one.
+    index: Option<Held>,
+    #[allow(dead_code, reason = "held, not read")]
+    documents: Option<Held>,
+}
+
+/// Lets one thread at a time use the tools.
+#[derive(Default)]
+struct OneAtATime {
+    is_busy: Mutex<bool>,
+    changed: Condvar,
+}
+
+/// The right to use the tools among the threads. It ends with this.
+struct Alone<'a>(&'a OneAtATime);
+
+impl OneAtATime {
+    /// How often a thread that waits looks for the shutdown.
+    const STEP: Duration = Duration::from_millis(50);
+
+    /// Waits for the right to use the tools; after a shutdown, only if the caller
+    /// has work under way that is to be finished.
+    ///
+    /// # Errors
+    /// The execution is to end.
+    fn enter(&self, shutdown: &Shutdown, to_finish: bool) -> Result<Alone<'_>> {
+        let mut is_busy = lock(&self.is_busy);
+        while *is_busy {
+            if !to_finish {
+                shutdown.check()?;
+            }
+            let waited = self.changed.wait_timeout(is_busy, OneAtATime::STEP);
+            (is_busy, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        *is_busy = true;
+        Ok(Alone(self))
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.is_busy) = false;
+        self.0.changed.notify_one();
+    }
+}
+
+/// What is to be done with the tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To read. Nothing is begun after a shutdown.
+    Read,
+    /// To load a run. Nothing is begun after a shutdown.
+    Begin,
+    /// To add to a run that was begun, also after a shutdown.
+    Finish,
 }
 
 /// Where the tools run.
@@ -124,9 +180,14 @@ impl ToolsDb {
     /// # Errors
     /// A URI that names no absolute path.
     pub fn filesystem(uri: &str, settings: Settings) -> Result<ToolsDb> {
-        let native = FilesystemDb::new(uri)?;
-        let archive = Some(native.root().to_path_buf());
-        Ok(ToolsDb::new(native.location(), archive, None, settings))
+        Ok(ToolsDb::directory(FilesystemDb::new(uri)?.root(), settings))
+    }
+
+    /// The same, of a directory.
+    #[must_use]
+    pub fn directory(root: &Path, settings: Settings) -> ToolsDb {
+        let uri = address::location(root);
+        ToolsDb::new(&uri, Some(root.to_path_buf()), None, settings)
     }
 
     /// The database server of that URI, which `native` reaches from here. The
@@ -154,6 +215,7 @@ impl ToolsDb {
             None => uri.to_owned(),
         };
         let uri = SecretString::from(uri);
+        let archive_lock = |root: &PathBuf| ArchiveLock::within(root, limit, &shutdown);
         let place: Box<dyn Place> = match remote_host {
             Some(host) => {
                 if server.is_none() {
@@ -166,10 +228,12 @@ impl ToolsDb {
                     archive,
                     tools_dir,
                     limit,
+                    patience: Patience::new(Duration::MAX, &shutdown),
                 })
             }
             None => Box::new(local::Local {
                 uri: uri.clone(),
+                locks: archive.as_ref().map(archive_lock),
                 archive,
                 tools_dir,
                 limit,
@@ -182,16 +246,23 @@ impl ToolsDb {
             server,
             limit,
             shutdown,
-            one_at_a_time: Mutex::default(),
+            one_at_a_time: OneAtATime::default(),
             pending: Mutex::default(),
         }
     }
 
     /// The right to use the tools: of all threads and processes, if the database
     /// is a FilesystemDB, which they ruin when several write to it.
-    fn turn(&self, to_write: bool) -> Result<(Option<MutexGuard<'_, ()>>, Turn)> {
-        let alone = self.server.is_none().then(|| lock(&self.one_at_a_time));
-        Ok((alone, self.place.turn(to_write)?))
+    fn turn(&self, purpose: Purpose) -> Result<(Option<Alone<'_>>, Turn)> {
+        let alone = match self.server {
+            Some(_) => None,
+            None => {
+                let to_finish = purpose == Purpose::Finish;
+                Some(self.one_at_a_time.enter(&self.shutdown, to_finish)?)
+            }
+        };
+        let turn = self.place.turn(purpose != Purpose::Read)?;
+        Ok((alone, turn))
     }
 
     fn look(&self) -> Result<View> {
@@ -305,29 +376,30 @@ impl ToolsDb {
         if ended.exit != Exit::Code(0) {
             self.place.check_room()?;
         }
-        let (advice, kind) = match ended.exit {
+        let (more, remedy, disposition) = match ended.exit {
             Exit::Code(0) => return Ok(()),
-            Exit::TimedOut => (
-                ". If it only needs longer, raise artdaq_db.tools_timeout_seconds",
-                Disposition::RetryRun,
-            ),
+            Exit::TimedOut => (".", Some(Remedy::RaiseToolsTimeout), Disposition::RetryRun),
             // The archiver's own parser has accepted the files.
             Exit::Code(_) if ended.said.contains("Parse error") => (
-                ". The tools can't store such a file, though it is FHiCL. Import this run with \
-                 artdaq_db.use_tools: false",
+                ". The tools can't store such a file, though it is FHiCL.",
+                Some(Remedy::ImportWithoutTools),
                 Disposition::FailRun,
             ),
-            Exit::Code(_) | Exit::Signal(_) => ("", Disposition::RetryRun),
+            Exit::Code(_) | Exit::Signal(_) => ("", None, Disposition::RetryRun),
         };
-        Err(self.error(
+        let error = self.error(
             format!(
-                "run {run}: {} {}. {remark}{}{advice}",
+                "run {run}: {} {}. {remark}{}{more}",
                 tool.name(),
                 self.ending(ended.exit),
                 self.words(ended)
             ),
-            kind,
-        ))
+            disposition,
+        );
+        Err(match remedy {
+            Some(remedy) => error.with_remedy(remedy),
+            None => error,
+        })
     }
 
     fn ending(&self, exit: Exit) -> String {
@@ -366,20 +438,16 @@ impl ToolsDb {
     }
 
     fn error(&self, problem: String, disposition: Disposition) -> Error {
-        Error::ArtdaqDb {
-            location: self.location.clone(),
-            problem,
-            disposition,
-        }
+        Error::artdaqdb(self.location.clone(), problem, disposition)
     }
 
     fn check(&self, run: Run, files: &[FclFile]) -> Result<()> {
         files::check_syntax(run, files)?;
         match files::refusal(files) {
             None => Ok(()),
-            Some(problem) => Err(self.refuse(format!(
-                "run {run}: {problem}; import this run with artdaq_db.use_tools: false"
-            ))),
+            Some(problem) => Err(self
+                .refuse(format!("run {run}: {problem}"))
+                .with_remedy(Remedy::ImportWithoutTools)),
         }
     }
 }
@@ -390,13 +458,13 @@ impl ArtdaqDb for ToolsDb {
     }
 
     fn runs(&self) -> Result<BTreeMap<Run, Presence>> {
-        let _turn = self.turn(false)?;
+        let _turn = self.turn(Purpose::Read)?;
         self.look()?.ask(|db| db.runs())
     }
 
     fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()> {
         self.check(run, files)?;
-        let (_alone, turn) = self.turn(true)?;
+        let (_alone, turn) = self.turn(Purpose::Begin)?;
         self.shutdown.check()?;
         let view = self.look()?;
         let documents = view.ask(|db| db.documents(run))?;
@@ -430,7 +498,7 @@ impl ArtdaqDb for ToolsDb {
 
     fn update(&self, run: Run, files: &[FclFile]) -> Result<()> {
         self.check(run, files)?;
-        let (_alone, turn) = self.turn(true)?;
+        let (_alone, turn) = self.turn(Purpose::Finish)?;
         let view = self.look()?;
         let documents = view.ask(|db| db.documents(run))?;
         let name = match documents {
@@ -451,7 +519,7 @@ impl ArtdaqDb for ToolsDb {
     fn publish(&self) -> Result<()> {
         let pending = std::mem::take(&mut *lock(&self.pending));
         for (run, (name, schema)) in pending {
-            let (_alone, turn) = self.turn(true)?;
+            let (_alone, turn) = self.turn(Purpose::Finish)?;
             let view = self.look()?;
             let documents = view.ask(|db| db.documents(run))?.unwrap_or_default();
             if !documents.entities.contains_key(SCHEMA_ENTITY) {
@@ -462,7 +530,7 @@ impl ArtdaqDb for ToolsDb {
     }
 
     fn read(&self, run: Run) -> Result<Configuration> {
-        let (_alone, turn) = self.turn(false)?;
+        let (_alone, turn) = self.turn(Purpose::Read)?;
         self.shutdown.check()?;
         let view = self.look()?;
         let documents = view.ask(|db| db.documents(run))?.unwrap_or_default();
@@ -536,11 +604,7 @@ fn passwords(uri: &str) -> Vec<String> {
 
 /// An error that no run can help.
 fn unreachable(location: &str, problem: String) -> Error {
-    Error::ArtdaqDb {
-        location: location.to_owned(),
-        problem,
-        disposition: Disposition::StopStage,
-    }
+    Error::artdaqdb(location.to_owned(), problem, Disposition::StopStage)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

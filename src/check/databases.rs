@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
-use url::Url;
 
 use super::Sheet;
 use super::files::{existing_above, may, may_create_in};
-use crate::artdaqdb::filesystem::{self, Comparison, FilesystemDb};
+use crate::artdaqdb::filesystem::{Comparison, FilesystemDb};
 use crate::artdaqdb::{ArtdaqDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT};
 use crate::config::{self, Config};
 use crate::error::Result;
@@ -56,10 +55,10 @@ pub(super) fn artdaqdb(
 /// The FilesystemDB of the configuration, if it is on this machine.
 pub(super) fn local_archive(artdaq: &config::ArtdaqDb) -> Option<FilesystemDb> {
     let is_elsewhere = artdaq.use_tools && artdaq.remote_host.is_some();
-    if is_elsewhere || !artdaq.database_uri.starts_with(filesystem::SCHEME) {
+    if is_elsewhere {
         return None;
     }
-    FilesystemDb::new(&artdaq.database_uri).ok()
+    artdaq.database_uri.directory().map(FilesystemDb::at)
 }
 
 /// The real tools are there, if they are used and run on this machine; where
@@ -172,8 +171,7 @@ fn indexes(db: &FilesystemDb, sheet: &mut Sheet<'_>) {
 pub(super) fn ucondb(config: &Config, ucondb: Result<Box<dyn UconDb>>, sheet: &mut Sheet<'_>) {
     let answer = ucondb.and_then(|db| Ok((db.location().to_owned(), db.check()?)));
     let work_dir = &config.app.work_dir;
-    let url = Url::parse(&config.ucon_db.server_url).ok();
-    let directory = url.and_then(|url| url.to_file_path().ok());
+    let directory = config.ucon_db.server_url.directory();
     match answer {
         // The directory that is missing is one that every execution begins with.
         Err(_) if directory.is_some_and(|at| at.starts_with(work_dir)) && !work_dir.exists() => {
@@ -186,8 +184,7 @@ pub(super) fn ucondb(config: &Config, ucondb: Result<Box<dyn UconDb>>, sheet: &m
         Err(error) => sheet.fail(format!("UconDB: {error}")),
     }
     let ucon = &config.ucon_db;
-    let is_tls = ucon.server_url.starts_with("https:");
-    if is_tls && !ucon.verify_tls {
+    if ucon.server_url.is_tls() && !ucon.verify_tls {
         sheet.doubt(
             "UconDB: the server's certificate is not checked: set ucon_db.verify_tls to true, and \
              ucon_db.ca_file if its authority is not among the system's",

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use url::Url;
 
 use super::Sheet;
 use super::databases::local_archive;
@@ -31,12 +30,8 @@ pub(super) fn disk_space(config: &Config, sheet: &mut Sheet<'_>) {
     if let Some(db) = local_archive(&config.artdaq_db) {
         places.push(("artdaqDB", db.root().to_path_buf()));
     }
-    let ucondb = Url::parse(&config.ucon_db.server_url).ok();
-    if let Some(Ok(path)) = ucondb
-        .filter(|url| url.scheme() == "file")
-        .map(|url| url.to_file_path())
-    {
-        places.push(("UconDB", path));
+    if let Some(path) = config.ucon_db.server_url.directory() {
+        places.push(("UconDB", path.to_path_buf()));
     }
     if config.artdaq_db.use_tools {
         places.push(("temporary files", std::env::temp_dir()));

@@ -13,22 +13,56 @@ use secrecy::SecretString;
 use super::expand::{join, nearest};
 use super::secret;
 use super::yaml::{Node, Value};
-
-/// Something wrong in the file.
-#[derive(Debug)]
-pub(super) struct Problem {
-    pub line: Option<usize>,
-    pub key: String,
-    pub problem: String,
-}
+use crate::error::{Diagnostic, Severity};
 
 /// What reading has found so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Findings {
-    pub problems: Vec<Problem>,
-    pub warnings: Vec<String>,
-    /// Those of the warnings that name a key which no setting has.
-    pub unknown_keys: Vec<String>,
+    file: PathBuf,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Findings {
+    /// Nothing yet.
+    pub fn of(file: &Path) -> Findings {
+        Findings {
+            file: file.to_path_buf(),
+            diagnostics: Vec::new(),
+        }
+    }
+
+    /// Adds what was found.
+    pub fn add(&mut self, severity: Severity, line: Option<usize>, key: String, text: String) {
+        self.diagnostics.push(Diagnostic {
+            file: self.file.clone(),
+            line,
+            key,
+            severity,
+            text,
+        });
+    }
+
+    /// How many errors there are.
+    fn errors(&self) -> usize {
+        let errors = self.diagnostics.iter();
+        errors
+            .filter(|found| found.severity == Severity::Error)
+            .count()
+    }
+
+    /// The warnings, in the order in which they were found; or, if there are errors,
+    /// all of these in the order of the file.
+    pub fn into_warnings(self) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+        let (mut errors, warnings): (Vec<_>, Vec<_>) = self
+            .diagnostics
+            .into_iter()
+            .partition(|found| found.severity == Severity::Error);
+        errors.sort_by_key(|error| error.line);
+        match errors.is_empty() {
+            true => Ok(warnings),
+            false => Err(errors),
+        }
+    }
 }
 
 /// One section under reading. A section that is not in the file reads as empty.
@@ -64,11 +98,12 @@ impl<'a> Section<'a> {
             | Some(Node {
                 value: Value::Null, ..
             }) => {}
-            Some(node) => section.findings.problems.push(Problem {
-                line: Some(node.line),
-                key: path.to_owned(),
-                problem: "expected a section with keys of its own, indented below it".into(),
-            }),
+            Some(node) => section.findings.add(
+                Severity::Error,
+                Some(node.line),
+                path.to_owned(),
+                "expected a section with keys of its own, indented below it".into(),
+            ),
         }
         section
     }
@@ -107,14 +142,25 @@ impl<'a> Section<'a> {
         example: &str,
         read: impl FnOnce(&str) -> Result<T, String>,
     ) -> T {
-        let faults = self.findings.problems.len();
+        self.required_else(key, example, read, T::default)
+    }
+
+    /// The same, with a stand-in of its own.
+    pub fn required_else<T>(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+        stand_in: impl FnOnce() -> T,
+    ) -> T {
+        let faults = self.findings.errors();
         match self.optional(key, read) {
             Some(value) => value,
             None => {
-                if self.findings.problems.len() == faults {
+                if self.findings.errors() == faults {
                     self.missing(key, example);
                 }
-                T::default()
+                stand_in()
             }
         }
     }
@@ -138,7 +184,7 @@ impl<'a> Section<'a> {
         credentials: Option<&Path>,
         example: Option<&str>,
     ) -> Option<SecretString> {
-        let faults = self.findings.problems.len();
+        let faults = self.findings.errors();
         let value = self.optional(key, |value| Ok(SecretString::from(value)));
         let file = self.text_of(file_key).filter(|_| !self.off);
         match (value, file) {
@@ -164,7 +210,7 @@ impl<'a> Section<'a> {
             },
             (value, None) => {
                 if let (None, Some(example)) = (&value, example)
-                    && self.findings.problems.len() == faults
+                    && self.findings.errors() == faults
                 {
                     self.missing(key, example);
                 }
@@ -218,8 +264,7 @@ impl<'a> Section<'a> {
         let path = join(self.path, key);
         let line = self.entry(key).map_or(1, |node| node.line);
         self.findings
-            .warnings
-            .push(format!("line {line}: {path}: {text}"));
+            .add(Severity::Warning, Some(line), path, text.to_owned());
     }
 
     /// Warns about every key that nothing asked for.
@@ -234,12 +279,9 @@ impl<'a> Section<'a> {
             let hint = nearest(&entry.key, self.asked.iter().copied())
                 .map(|near| format!(": did you mean `{near}`?"))
                 .unwrap_or_else(|| ": it has no effect".into());
-            let warning = format!(
-                "line {}: {path}: there is no such setting{hint}",
-                entry.line
-            );
-            self.findings.unknown_keys.push(warning.clone());
-            self.findings.warnings.push(warning);
+            let text = format!("there is no such setting{hint}");
+            self.findings
+                .add(Severity::UnknownKey, Some(entry.line), path, text);
         }
     }
 
@@ -273,11 +315,9 @@ impl<'a> Section<'a> {
     }
 
     pub fn fault(&mut self, line: Option<usize>, key: &str, problem: impl Into<String>) {
-        self.findings.problems.push(Problem {
-            line,
-            key: join(self.path, key),
-            problem: problem.into(),
-        });
+        let key = join(self.path, key);
+        self.findings
+            .add(Severity::Error, line, key, problem.into());
     }
 }
 

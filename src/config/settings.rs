@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::expand::{Expanded, nearest};
 use super::reporting::{carbon, email, metrics, slack};
-use super::section::{Findings, Problem, Section, level, path, seconds, text, truth, whole};
+use super::section::{Findings, Section, level, path, seconds, text, truth, whole};
 use super::yaml::{Node, Value};
-use super::{
-    App, AppFuzz, ArtdaqDb, Config, FHICLIZE_NAMES, IncompletePolicy, Reporting, SourceFiles,
-    UconDb,
-};
-use crate::error::{Error, Result};
+use super::{App, AppFuzz, ArtdaqDb, Config, IncompletePolicy, Reporting, SourceFiles, UconDb};
+use crate::artdaqdb::ArtdaqUri;
+use crate::error::{Error, Result, Severity};
+use crate::run_record::Generated;
+use crate::ucondb::UconUrl;
 
 /// The sections of the top level.
 const SECTIONS: [&str; 9] = [
@@ -33,7 +33,7 @@ pub(super) fn read(file: &Path, expanded: &Expanded, credentials: Option<&Path>)
     let mut reader = Reader {
         root: &expanded.root,
         referenced: &expanded.referenced,
-        findings: Findings::default(),
+        findings: Findings::of(file),
     };
     let mut config = Config {
         file: file.to_path_buf(),
@@ -47,7 +47,6 @@ pub(super) fn read(file: &Path, expanded: &Expanded, credentials: Option<&Path>)
         carbon: carbon(reader.section("carbon")),
         metrics: metrics(reader.section("metrics")),
         warnings: Vec::new(),
-        unknown_keys: Vec::new(),
         notes: expanded.notes.clone(),
     };
     let mut top = Section::new(
@@ -59,45 +58,11 @@ pub(super) fn read(file: &Path, expanded: &Expanded, credentials: Option<&Path>)
     top.also(&SECTIONS);
     top.finish();
 
-    let Findings {
-        problems,
-        warnings,
-        unknown_keys,
-    } = reader.findings;
-    match as_error(file, problems) {
-        Some(error) => Err(error),
-        None => {
-            let with_file = |warnings: Vec<String>| {
-                warnings
-                    .into_iter()
-                    .map(|warning| format!("{}: {warning}", file.display()))
-                    .collect()
-            };
-            config.warnings = with_file(warnings);
-            config.unknown_keys = with_file(unknown_keys);
-            Ok(config)
-        }
-    }
-}
-
-/// All faults as one error: the first, and the others as lines below it.
-fn as_error(file: &Path, mut problems: Vec<Problem>) -> Option<Error> {
-    problems.sort_by_key(|problem| problem.line);
-    let mut problems = problems.into_iter();
-    let first = problems.next()?;
-    let as_one = |found: Problem| Error::Config {
-        file: file.to_path_buf(),
-        line: found.line,
-        key: found.key,
-        problem: found.problem,
-    };
-    let others: String = problems
-        .map(|other| format!("\n{}", as_one(other)))
-        .collect();
-    Some(as_one(Problem {
-        problem: first.problem + &others,
-        ..first
-    }))
+    config.warnings = reader
+        .findings
+        .into_warnings()
+        .map_err(|diagnostics| Error::Config { diagnostics })?;
+    Ok(config)
 }
 
 struct Reader<'a> {
@@ -121,7 +86,7 @@ impl<'a> Reader<'a> {
 
     /// A list of names, with or without their `.txt`; also as `files:` in a
     /// section. Absent, it means all of them.
-    fn fhiclize_generate(&mut self) -> Vec<String> {
+    fn fhiclize_generate(&mut self) -> BTreeSet<Generated> {
         const KEY: &str = "fhiclize_generate";
         let node = match self.find(KEY) {
             Some(node) if matches!(node.value, Value::Section(_)) => {
@@ -129,7 +94,7 @@ impl<'a> Reader<'a> {
             }
             other => other,
         };
-        let all = || FHICLIZE_NAMES.map(str::to_owned).to_vec();
+        let all = || BTreeSet::from(Generated::ALL);
         let Some(node) = node else { return all() };
         let items = match &node.value {
             Value::Null => return all(),
@@ -139,7 +104,7 @@ impl<'a> Reader<'a> {
                 return all();
             }
         };
-        let mut chosen: Vec<String> = Vec::new();
+        let mut chosen = BTreeSet::new();
         for item in items {
             let name = match &item.value {
                 Value::Scalar(name) => name,
@@ -156,21 +121,19 @@ impl<'a> Reader<'a> {
                 .strip_suffix(".txt")
                 .or_else(|| name.strip_suffix(".fcl"))
                 .unwrap_or(name);
-            if !FHICLIZE_NAMES.contains(&name) {
-                let near = nearest(name, FHICLIZE_NAMES)
-                    .map(|near| format!("did you mean `{near}`? "))
-                    .unwrap_or_default();
-                self.fault(
-                    item.line,
-                    KEY,
-                    &format!(
-                        "`{name}` can't be generated; {near}known are {}",
-                        FHICLIZE_NAMES.join(", ")
-                    ),
-                );
-            } else if !chosen.iter().any(|other| other == name) {
-                chosen.push(name.to_owned());
+            if let Ok(generated) = name.parse() {
+                chosen.insert(generated);
+                continue;
             }
+            let known = Generated::ALL.map(Generated::entity);
+            let near = nearest(name, known)
+                .map(|near| format!("did you mean `{near}`? "))
+                .unwrap_or_default();
+            let problem = format!(
+                "`{name}` can't be generated; {near}known are {}",
+                known.join(", ")
+            );
+            self.fault(item.line, KEY, &problem);
         }
         chosen
     }
@@ -214,11 +177,8 @@ impl<'a> Reader<'a> {
     }
 
     fn fault(&mut self, line: usize, key: &str, problem: &str) {
-        self.findings.problems.push(Problem {
-            line: Some(line),
-            key: key.to_owned(),
-            problem: problem.to_owned(),
-        });
+        let (key, problem) = (key.to_owned(), problem.to_owned());
+        self.findings.add(Severity::Error, Some(line), key, problem);
     }
 }
 
@@ -304,10 +264,11 @@ fn policy(value: &str) -> Result<IncompletePolicy, String> {
 fn artdaq_db(mut section: Section<'_>) -> ArtdaqDb {
     let database = ArtdaqDb {
         fcl_conf_dir: section.required("fcl_conf_dir", "/daq/artdaq_database/conf", path),
-        database_uri: section.required(
+        database_uri: section.required_else(
             "database_uri",
             "filesystemdb:///data/artdaqdb_archive",
-            database_uri,
+            |value| ArtdaqUri::parse(value).map_err(|invalid| invalid.to_string()),
+            || ArtdaqUri::of_directory(Path::new("/")),
         ),
         use_tools: section.or("use_tools", false, truth),
         remote_host: section.optional("remote_host", host),
@@ -319,6 +280,12 @@ fn artdaq_db(mut section: Section<'_>) -> ArtdaqDb {
         ),
         ssh_options: section.or("ssh_options", Vec::new(), arguments),
     };
+    for option in database.database_uri.without_effect() {
+        section.warn(
+            "database_uri",
+            &format!("the option {option} has no effect here"),
+        );
+    }
     section.finish();
     database
 }
@@ -349,30 +316,13 @@ fn arguments(value: &str) -> Result<Vec<String>, String> {
     }
 }
 
-/// The message never quotes the value: it may hold a password.
-fn database_uri(value: &str) -> Result<String, String> {
-    let rest = value.strip_prefix("filesystemdb://");
-    // The real tools expand `$VARS` in the path, so it may begin with one.
-    let is_directory = rest.is_some_and(|rest| rest.starts_with(['/', '$']));
-    let is_mongodb = ["mongodb://", "mongodb+srv://"]
-        .iter()
-        .any(|scheme| value.starts_with(scheme));
-    if is_directory || is_mongodb {
-        return Ok(value.to_owned());
-    }
-    Err(
-        "expected filesystemdb:///absolute/path, mongodb://host/database or \
-         mongodb+srv://host/database"
-            .into(),
-    )
-}
-
 fn ucon_db(mut section: Section<'_>, credentials: Option<&Path>) -> UconDb {
     let database = UconDb {
-        server_url: section.required(
+        server_url: section.required_else(
             "server_url",
             "https://ucondb.example.com:9443/instance/app",
-            server_url,
+            |value| UconUrl::parse(value).map_err(|invalid| invalid.to_string()),
+            || UconUrl::of_directory(Path::new("/")),
         ),
         folder_name: section.required("folder_name", "production", text),
         pending_folder: section.optional("pending_folder", text),
@@ -391,16 +341,4 @@ fn ucon_db(mut section: Section<'_>, credentials: Option<&Path>) -> UconDb {
     };
     section.finish();
     database
-}
-
-fn server_url(value: &str) -> Result<String, String> {
-    let known = ["https://", "http://", "file:///"];
-    if known.iter().any(|scheme| value.starts_with(scheme)) && value.parse::<url::Url>().is_ok() {
-        return Ok(value.to_owned());
-    }
-    Err(
-        "expected https://host:port/instance/app, http://host:port/instance/app or \
-         file:///absolute/path"
-            .into(),
-    )
 }

@@ -425,6 +425,12 @@ impl File {
         self.file.lock()
     }
 
+    /// `std::fs::File::try_lock_shared`.
+    pub fn try_lock_shared(&self) -> Result<(), TryLockError> {
+        ask(Operation::Lock, &self.path).map_err(TryLockError::Error)?;
+        self.file.try_lock_shared()
+    }
+
     /// `std::fs::File::try_lock`.
     pub fn try_lock(&self) -> Result<(), TryLockError> {
         ask(Operation::Lock, &self.path).map_err(TryLockError::Error)?;

@@ -222,12 +222,14 @@ impl<'a> Importer<'a> {
 /// It cannot be read or is not FHiCL.
 pub fn read_schema(fcl_conf_dir: &Path) -> Result<FclFile> {
     let path = fcl_conf_dir.join("schema.fcl");
-    let unusable = |problem: String| Error::ArtdaqDb {
-        location: path.display().to_string(),
-        problem: format!(
-            "{problem}. Every run is stored with this schema: correct artdaq_db.fcl_conf_dir or the file"
-        ),
-        disposition: Disposition::StopStage,
+    let unusable = |problem: String| {
+        Error::artdaqdb(
+            path.display().to_string(),
+            format!(
+                "{problem}. Every run is stored with this schema: correct artdaq_db.fcl_conf_dir or the file"
+            ),
+            Disposition::StopStage,
+        )
     };
     let text =
         fs::read_to_string(&path).map_err(|error| unusable(format!("cannot read it: {error}")))?;

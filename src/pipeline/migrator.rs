@@ -118,11 +118,11 @@ impl<'a> Migrator<'a> {
     }
 
     fn error(&self, job: &MigrateJob, problem: String, disposition: Disposition) -> Error {
-        Error::UconDb {
-            location: self.ucondb_of(job.folder()).location().to_owned(),
-            problem: format!("run {}: {problem}", job.run()),
+        Error::ucondb(
+            self.ucondb_of(job.folder()).location().to_owned(),
+            format!("run {}: {problem}", job.run()),
             disposition,
-        }
+        )
     }
 
     /// Stores a blob exactly once. `None` if UconDB had this very record already.

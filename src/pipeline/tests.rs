@@ -288,9 +288,5 @@ fn permanent() -> Error {
 }
 
 fn unreachable() -> Error {
-    Error::UconDb {
-        location: "http://server".into(),
-        problem: "no answer".into(),
-        disposition: Disposition::StopStage,
-    }
+    Error::ucondb("http://server", "no answer", Disposition::StopStage)
 }

@@ -183,9 +183,8 @@ fn standing(store: &StateStore) -> Option<Standing> {
 /// The directories that must not fill up.
 fn directories(config: &Config) -> Vec<(&'static str, PathBuf)> {
     let mut directories = vec![("work_dir", config.app.work_dir.clone())];
-    let uri = &config.artdaq_db.database_uri;
-    if let Some(path) = uri.strip_prefix(crate::artdaqdb::filesystem::SCHEME) {
-        directories.push(("artdaqdb", PathBuf::from(path)));
+    if let Some(path) = config.artdaq_db.database_uri.directory() {
+        directories.push(("artdaqdb", path.to_path_buf()));
     }
     directories
 }

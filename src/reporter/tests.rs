@@ -62,11 +62,11 @@ fn example() -> Status {
 }
 
 fn unreachable() -> Error {
-    Error::ArtdaqDb {
-        location: "mongodb://h/db".into(),
-        problem: "connection refused\nis it <running> & listening?".into(),
-        disposition: Disposition::StopStage,
-    }
+    Error::artdaqdb(
+        "mongodb://h/db",
+        "connection refused\nis it <running> & listening?",
+        Disposition::StopStage,
+    )
 }
 
 fn advice(status: &Status) -> Vec<String> {

@@ -4,19 +4,18 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, BufReader, ErrorKind as IoKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use rustix::fs::{Access, access};
-use tempfile::NamedTempFile;
-use url::Url;
 
-use crate::error::{Disposition, Error, Result};
-use crate::faults::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use crate::faults::{self, Operation};
+use crate::durable::{self, Temporary};
+use crate::error::{Disposition, Error, Remedy, Result, UconName};
+use crate::faults;
+use crate::faults::fs::{self, DirBuilder, File, Permissions};
 use crate::run::Run;
-use crate::ucondb::{MAX_BLOB, Override, UconDb, Upload, Version};
+use crate::ucondb::{MAX_BLOB, Override, UconDb, UconUrl, Upload, Version};
 
 /// What a blob's file is called after its run.
 const SUFFIX: &str = ".blob";
@@ -46,18 +45,12 @@ impl DirectoryUconDb {
     /// # Errors
     /// A URL that is not of a local directory; a name that can't be a directory's.
     pub fn from_url(url: &str, folder: &str, object: &str) -> Result<DirectoryUconDb> {
-        let root = Url::parse(url)
-            .ok()
-            .filter(|url| url.scheme() == "file")
-            .and_then(|url| url.to_file_path().ok())
-            .ok_or_else(|| Error::UconDb {
-                location: url.to_owned(),
-                problem: "ucon_db.server_url is no local directory: it looks like \
-                          file:///path/to/directory"
-                    .to_owned(),
-                disposition: Disposition::StopStage,
-            })?;
-        DirectoryUconDb::new(&root, folder, object)
+        let address = UconUrl::parse(url).ok();
+        let root = address.as_ref().and_then(UconUrl::directory);
+        let root = root.ok_or_else(|| {
+            Error::ucondb(url, "", Disposition::StopStage).with_remedy(Remedy::UrlOfDirectory)
+        })?;
+        DirectoryUconDb::new(root, folder, object)
     }
 
     /// The store in a directory, which the first upload creates if only its
@@ -68,13 +61,11 @@ impl DirectoryUconDb {
     /// A folder or object name that can't be a directory's.
     pub fn new(root: &Path, folder: &str, object: &str) -> Result<DirectoryUconDb> {
         let location = format!("file://{} ({folder}/{object})", root.display());
-        for (key, name) in [("folder_name", folder), ("object_name", object)] {
+        for (which, name) in [(UconName::Folder, folder), (UconName::Object, object)] {
             if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
-                return Err(Error::UconDb {
-                    location,
-                    problem: format!("ucon_db.{key} is {name:?}, which can't name a directory"),
-                    disposition: Disposition::StopStage,
-                });
+                let remedy = Remedy::DirectoryName(which, name.to_owned());
+                let error = Error::ucondb(location, "", Disposition::StopStage);
+                return Err(error.with_remedy(remedy));
             }
         }
         Ok(DirectoryUconDb {
@@ -90,36 +81,32 @@ impl DirectoryUconDb {
 
     /// A failure of a directory of the store, which is never the run's fault.
     fn failed(&self, action: &'static str, path: &Path, source: io::Error) -> Error {
-        self.error(action, path, source, Disposition::StopStage)
+        let cause = Error::io(action, path, source);
+        self.error(cause, Disposition::StopStage)
     }
 
     /// A failure of one blob's file, which can be the store's fault or the run's.
     fn unreadable(&self, path: &Path, source: io::Error) -> Error {
-        let source_kind = source.kind();
-        let error = Error::io("read", path, source);
-        Error::UconDb {
-            location: self.location.clone(),
-            problem: error.to_string(),
-            disposition: match error.disposition() {
-                Disposition::StopStage => Disposition::StopStage,
-                // Something stands in the place of the store's directory.
-                _ if source_kind == IoKind::NotADirectory => Disposition::StopStage,
-                Disposition::FailRun | Disposition::RetryRun => Disposition::RetryRun,
-            },
-        }
+        // Something stands in the place of the store's directory.
+        let is_misplaced = source.kind() == IoKind::NotADirectory;
+        let cause = Error::io("read", path, source);
+        let disposition = match cause.disposition() {
+            Disposition::StopStage => Disposition::StopStage,
+            _ if is_misplaced => Disposition::StopStage,
+            Disposition::FailRun | Disposition::RetryRun => Disposition::RetryRun,
+        };
+        self.error(cause, disposition)
     }
 
-    fn error(
-        &self,
-        action: &'static str,
-        path: &Path,
-        source: io::Error,
-        disposition: Disposition,
-    ) -> Error {
-        Error::UconDb {
-            location: self.location.clone(),
-            problem: Error::io(action, path, source).to_string(),
-            disposition,
+    fn error(&self, cause: Error, disposition: Disposition) -> Error {
+        Error::ucondb(&self.location, cause.to_string(), disposition).caused_by(cause)
+    }
+
+    /// A failure to write a file, as one of this store.
+    fn of_store(&self, action: &'static str, path: &Path, error: Error) -> Error {
+        match error {
+            Error::Io { source, .. } => self.failed(action, path, source),
+            error => error,
         }
     }
 
@@ -161,22 +148,16 @@ impl DirectoryUconDb {
 
     /// The blob in a file that has no name yet which counts, durable but for
     /// its name.
-    fn write(&self, blob: &[u8]) -> Result<NamedTempFile<File>> {
+    fn write(&self, run: Run, blob: &[u8]) -> Result<Temporary> {
         let write = || {
-            let mut file =
-                tempfile::Builder::new()
-                    .prefix(".upload-")
-                    .make_in(&self.directory, |path| {
-                        let mut options = OpenOptions::new();
-                        options.write(true).create_new(true).mode(0o600).open(path)
-                    })?;
-            file.write_all(blob)?;
-            file.as_file()
-                .set_permissions(Permissions::from_mode(FILE_MODE))?;
-            file.as_file().sync_all()?;
-            Ok(file)
+            let (temporary, mut file) = durable::open_temporary(&self.path(run), 0o600)?;
+            file.write_all(blob)
+                .and_then(|()| file.set_permissions(Permissions::from_mode(FILE_MODE)))
+                .map_err(|source| Error::io("write into", &self.directory, source))?;
+            temporary.sync()?;
+            Ok(temporary)
         };
-        write().map_err(|error| self.failed("write into", &self.directory, error))
+        write().map_err(|error| self.of_store("write into", &self.directory, error))
     }
 
     /// Gives what is under a run's key a second name among the replaced ones.
@@ -283,15 +264,15 @@ impl UconDb for DirectoryUconDb {
     fn upload(&self, run: Run, blob: Bytes, existing: Override) -> Result<Upload> {
         let sent = Version::of(&blob);
         if sent.size > MAX_BLOB {
-            return Err(Error::UconDb {
-                location: self.location.clone(),
-                problem: format!(
+            return Err(Error::ucondb(
+                self.location.clone(),
+                format!(
                     "run {run}: its blob has {} bytes; UconDB takes {MAX_BLOB} bytes (256 MiB) \
                      at most",
                     sent.size
                 ),
-                disposition: Disposition::FailRun,
-            });
+                Disposition::FailRun,
+            ));
         }
         self.create_directories()?;
         if existing == Override::No
@@ -300,32 +281,24 @@ impl UconDb for DirectoryUconDb {
             return Ok(Upload::Exists(version));
         }
         let path = self.path(run);
-        let file = self.write(&blob)?;
-        faults::ask(Operation::Rename, &path)
-            .map_err(|error| self.failed("create", &path, error))?;
-        let named = match existing {
-            Override::No => file.persist_noclobber(&path),
+        let file = self.write(run, &blob)?;
+        let failed = |error| self.of_store("create", &path, error);
+        match existing {
+            Override::No => {
+                if !durable::publish_new(file).map_err(failed)? {
+                    // Another writer of the same key was first.
+                    let gone = || self.failed("create", &path, IoKind::AlreadyExists.into());
+                    return self.version(run)?.map(Upload::Exists).ok_or_else(gone);
+                }
+            }
             Override::Yes => {
                 let _lock = self.lock()?;
                 self.keep(run)?;
-                file.persist(&path)
+                durable::publish(file).map_err(failed)?;
             }
-        };
-        match named {
-            Ok(_) => {
-                self.sync(&self.directory)?;
-                Ok(Upload::Stored(sent))
-            }
-            // Another writer of the same key was first.
-            Err(error)
-                if existing == Override::No && error.error.kind() == IoKind::AlreadyExists =>
-            {
-                self.version(run)?
-                    .map(Upload::Exists)
-                    .ok_or_else(|| self.failed("create", &path, error.error))
-            }
-            Err(error) => Err(self.failed("create", &path, error.error)),
         }
+        self.sync(&self.directory)?;
+        Ok(Upload::Stored(sent))
     }
 
     fn download(&self, run: Run) -> Result<Vec<u8>> {
@@ -334,14 +307,14 @@ impl UconDb for DirectoryUconDb {
             Ok(blob) => Ok(blob),
             Err(error) if error.kind() == IoKind::NotFound => {
                 self.missing_is_empty()?;
-                Err(Error::UconDb {
-                    location: self.location.clone(),
-                    problem: format!(
+                Err(Error::ucondb(
+                    self.location.clone(),
+                    format!(
                         "run {run}: download: there is no {}: the run is not migrated",
                         path.display()
                     ),
-                    disposition: Disposition::FailRun,
-                })
+                    Disposition::FailRun,
+                ))
             }
             Err(error) => Err(self.unreadable(&path, error)),
         }

@@ -9,7 +9,6 @@ mod answers;
 mod auth;
 mod cache;
 mod listing;
-mod retry;
 mod runs;
 mod transport;
 mod upload;
@@ -28,13 +27,14 @@ use self::address::Address;
 use self::answers::{Failure, Missing};
 use self::auth::Authenticator;
 pub use self::cache::ListingCache;
-pub use self::retry::RetryPolicy;
 use self::transport::{Answer, Call, Transport};
 use self::upload::Probe;
 use crate::error::{Disposition, Error, Result};
 use crate::run::Run;
 use crate::shutdown::Shutdown;
-use crate::ucondb::{MAX_BLOB, Override, UconDb, Upload, Version};
+pub use crate::sys::retry::RetryPolicy;
+use crate::sys::retry::{Next, Stopped, retry};
+use crate::ucondb::{MAX_BLOB, Override, UconDb, UconUrl, Upload, Version};
 
 /// The longest answer that is metadata, names or an error page, in bytes.
 const SHORT: u64 = 4 * 1024 * 1024;
@@ -42,9 +42,8 @@ const SHORT: u64 = 4 * 1024 * 1024;
 /// Where UconDB is and how to talk to it.
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
-    /// The base URL, which usually ends in `/app`; `file:///directory` for a
-    /// directory in its stead.
-    pub server_url: String,
+    /// The base URL, which usually ends in `/app`.
+    pub server_url: UconUrl,
     /// The folder.
     pub folder: String,
     /// The object.
@@ -58,6 +57,8 @@ pub struct HttpSettings {
     pub timeout: Duration,
     /// A PEM file of certificate authorities to trust beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// What messages call the setting of that file.
+    pub ca_setting: &'static str,
     /// Whether the server's certificate is verified.
     pub verify_tls: bool,
     /// The `User-Agent` header.
@@ -73,20 +74,21 @@ pub struct HttpSettings {
 impl HttpSettings {
     /// Settings with a time limit of 60 s, verified TLS, and the usual retries.
     pub fn new(
-        server_url: impl Into<String>,
+        server_url: UconUrl,
         folder: impl Into<String>,
         object: impl Into<String>,
         user: impl Into<String>,
         password: impl Into<SecretString>,
     ) -> HttpSettings {
         HttpSettings {
-            server_url: server_url.into(),
+            server_url,
             folder: folder.into(),
             object: object.into(),
             user: user.into(),
             password: password.into(),
             timeout: Duration::from_secs(60),
             ca_file: None,
+            ca_setting: "the settings of this client",
             verify_tls: true,
             user_agent: concat!("run_record_archiver/", env!("CARGO_PKG_VERSION")).to_owned(),
             retry: RetryPolicy::default(),
@@ -125,12 +127,9 @@ impl HttpUconDb {
     /// A URL, folder or object name that can't be used; a CA file that can't be read.
     pub fn new(settings: HttpSettings) -> Result<HttpUconDb> {
         let address = Address::new(&settings.server_url, &settings.folder, &settings.object)?;
-        let transport =
-            Transport::new(&settings, address.is_tls()).map_err(|problem| Error::UconDb {
-                location: address.location.clone(),
-                problem,
-                disposition: Disposition::StopStage,
-            })?;
+        let transport = Transport::new(&settings, address.is_tls()).map_err(|problem| {
+            Error::ucondb(address.location.clone(), problem, Disposition::StopStage)
+        })?;
         Ok(HttpUconDb {
             address,
             transport,
@@ -145,25 +144,33 @@ impl HttpUconDb {
     /// Makes `attempt` until it succeeds, fails for good, or has had its chances.
     /// A shutdown ends the pauses; the failure is then that, and says nothing
     /// of what was attempted.
-    fn persist<T>(&self, mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
-        let mut made = 1;
-        loop {
-            match attempt() {
-                Err(Failure::Again { error, after }) if made < self.retry.attempts => {
-                    let pause = self.retry.pause(made, after);
-                    made += 1;
-                    log::warn!(
-                        "{error}; trying again in {:.1} s (attempt {made} of {})",
-                        pause.as_secs_f64(),
-                        self.retry.attempts
-                    );
-                    if self.shutdown.wait(pause) {
-                        self.shutdown.check().map_err(Failure::Final)?;
-                    }
-                }
-                result => return result,
-            }
-        }
+    fn persist<T>(&self, attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+        let judge = |failure: &Failure| match failure {
+            Failure::Again { after, .. } => Next::Again { asked: *after },
+            Failure::Final(_) => Next::GiveUp,
+        };
+        retry(
+            &self.retry,
+            &self.shutdown,
+            attempt,
+            judge,
+            |failure, again| {
+                log::warn!(
+                    "{}; trying again in {:.1} s (attempt {} of {})",
+                    failure.error(),
+                    again.pause.as_secs_f64(),
+                    again.attempt,
+                    self.retry.attempts
+                );
+            },
+        )
+        .map_err(|stopped| match stopped {
+            Stopped::Failed(failure) => failure,
+            Stopped::Interrupted(failure) => match self.shutdown.check() {
+                Ok(()) => failure,
+                Err(interrupted) => Failure::Final(interrupted),
+            },
+        })
     }
 
     /// The server's version, such as `3.9.7`.

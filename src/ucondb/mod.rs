@@ -1,6 +1,7 @@
 //! UconDB: where a run's blob is kept for ever, as a version of an object in a
 //! folder, under the run number as its key.
 
+mod address;
 pub mod directory;
 pub mod http;
 
@@ -8,6 +9,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
+pub use self::address::UconUrl;
 use self::directory::DirectoryUconDb;
 use self::http::{HttpSettings, HttpUconDb};
 use crate::error::Result;
@@ -114,13 +116,12 @@ pub trait UconDb: Send + Sync {
 /// # Errors
 /// A URL, folder or object name that can't be used; a CA file that can't be read.
 pub fn open(settings: HttpSettings) -> Result<Box<dyn UconDb>> {
-    if settings.server_url.starts_with("file:") {
-        Ok(Box::new(DirectoryUconDb::from_url(
-            &settings.server_url,
+    match settings.server_url.directory() {
+        Some(root) => Ok(Box::new(DirectoryUconDb::new(
+            root,
             &settings.folder,
             &settings.object,
-        )?))
-    } else {
-        Ok(Box::new(HttpUconDb::new(settings)?))
+        )?)),
+        None => Ok(Box::new(HttpUconDb::new(settings)?)),
     }
 }

@@ -9,14 +9,15 @@ use bytes::Bytes;
 use run_record_archiver::error::{Disposition, Error};
 use run_record_archiver::run::Run;
 use run_record_archiver::ucondb::http::{HttpSettings, HttpUconDb, RetryPolicy};
-use run_record_archiver::ucondb::{Override, UconDb, Upload};
+use run_record_archiver::ucondb::{Override, UconDb, UconUrl, Upload};
 
 use super::ucondb_server::{FOLDER, OBJECT, PASSWORD, USER, UconDbServer};
 
 pub const RUN: Run = Run(12500);
 
 /// Of the user who may write; three attempts with short pauses.
-pub fn settings(url: impl Into<String>) -> HttpSettings {
+pub fn settings(url: impl AsRef<str>) -> HttpSettings {
+    let url = UconUrl::parse(url.as_ref()).unwrap();
     HttpSettings {
         timeout: Duration::from_secs(10),
         retry: RetryPolicy {

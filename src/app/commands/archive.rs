@@ -87,7 +87,7 @@ fn migrate(session: &Session, mode: Mode) -> StageReport {
     with_context(session, |context| match session.folders() {
         Ok(folders) => pipeline::run(&session.migrator(&folders), mode, context),
         Err(error) => {
-            let destination = &session.config.ucon_db.server_url;
+            let destination = session.config.ucon_db.server_url.to_string();
             let report = StageReport::not_begun(StageKind::Migrate, destination, error);
             not_begun(context, report)
         }

@@ -3,26 +3,25 @@
 use std::io::IsTerminal;
 
 use crate::app::session::Session;
-use crate::artdaqdb::filesystem::{self, FilesystemDb};
+use crate::artdaqdb::filesystem::FilesystemDb;
 use crate::error::{Error, Result};
 use crate::reporter::summary::Summary;
 
 /// Makes new indexes of a FilesystemDB, after asking.
 pub(in crate::app) fn rebuild_index(session: &Session) -> Result<Summary> {
     let artdaq = &session.config.artdaq_db;
-    let uri = artdaq.database_uri.as_str();
     if let (true, Some(host)) = (artdaq.use_tools, &artdaq.remote_host) {
         return Err(Error::Usage(format!(
             "--rebuild-index works on this machine, and the archive is on {host}: use it there, \
              with use_tools: false"
         )));
     }
-    if !uri.starts_with(filesystem::SCHEME) {
+    let Some(root) = artdaq.database_uri.directory() else {
         return Err(Error::Usage(
             "--rebuild-index is for a FilesystemDB: other databases keep their own index".into(),
         ));
-    }
-    let db = FilesystemDb::new(uri)?;
+    };
+    let db = FilesystemDb::at(root);
     log::info!(
         "A new index is made of the documents in {}",
         db.root().display()

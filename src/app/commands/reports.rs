@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::app::parts;
 use crate::check;
 use crate::cli::{CommandLine, Format, Mode};
-use crate::config::{Config, without_credentials};
+use crate::config::Config;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::reporter::{Inputs, Status, dashboard, history, html, json, text};
@@ -23,9 +23,9 @@ pub(in crate::app) fn status(command: &CommandLine, config: &Config) -> Result<b
     let places = parts::places(config);
     let status = Status::gather(Inputs {
         run_records_dir: &config.source_files.run_records_dir,
-        database_uri: without_credentials(&config.artdaq_db.database_uri),
+        database_uri: config.artdaq_db.database_uri.to_string(),
         artdaqdb: parts::look_at_artdaqdb(config),
-        server_url: without_credentials(&ucon.server_url),
+        server_url: ucon.server_url.to_string(),
         folder_object: format!("{}/{}", ucon.folder_name, ucon.object_name),
         ucondb: parts::look_at_ucondb(config, &ucon.folder_name),
         awaited: parts::incomplete_runs(config)
@@ -44,7 +44,7 @@ pub(in crate::app) fn status(command: &CommandLine, config: &Config) -> Result<b
         Format::Html => html::render(&status),
     };
     match &command.output {
-        Some(path) => durable::replace(path, report.as_bytes(), durable::SHARED)?,
+        Some(path) => durable::output(path, report.as_bytes(), durable::SHARED)?,
         None => print(&report)?,
     }
     Ok(status.is_complete())

@@ -11,7 +11,7 @@ use super::rebuild;
 use crate::artdaqdb::index::{Entry, Index, Oid};
 use crate::artdaqdb::run_of;
 use crate::durable::{self, Temporary};
-use crate::error::{Disposition, Error, Result};
+use crate::error::{Disposition, Error, Remedy, Result};
 use crate::faults::fs::{self, File, Metadata};
 use crate::run::Run;
 
@@ -245,7 +245,7 @@ impl Collection {
         }
         let is_known = self.read == read;
         self.forget();
-        durable::publish(new, &self.index_file())?;
+        durable::publish(new)?;
         durable::sync_directory(&self.directory)?;
         if is_known {
             // Its runs are those that were known, and the new ones.
@@ -319,15 +319,12 @@ impl Collection {
     }
 
     fn damaged(&self, problem: String) -> Error {
-        Error::ArtdaqDb {
-            location: self.index_file().display().to_string(),
-            problem: format!(
-                "the index can't be used: {problem}. Nothing was changed. Restore the index \
-                 from a backup, or have a new one made of the documents beside it with \
-                 --rebuild-index"
-            ),
-            disposition: Disposition::StopStage,
-        }
+        Error::artdaqdb(
+            self.index_file().display().to_string(),
+            format!("the index can't be used: {problem}. Nothing was changed."),
+            Disposition::StopStage,
+        )
+        .with_remedy(Remedy::RebuildIndex)
     }
 }
 

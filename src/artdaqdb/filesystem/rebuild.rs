@@ -77,9 +77,9 @@ pub(super) fn rebuild(directory: &Path, suffix: &str) -> Result<Rebuilt> {
     if !damaged.is_empty() {
         let more = damaged.len().saturating_sub(NAMED);
         damaged.truncate(NAMED);
-        return Err(Error::ArtdaqDb {
-            location: directory.display().to_string(),
-            problem: format!(
+        return Err(Error::artdaqdb(
+            directory.display().to_string(),
+            format!(
                 "an index can't be made, because documents can't be read: {}{}. Nothing was \
                  changed. Restore them from a backup, or move them out of the directory (their \
                  runs are then without them), and run the same command again",
@@ -90,8 +90,8 @@ pub(super) fn rebuild(directory: &Path, suffix: &str) -> Result<Rebuilt> {
                     String::new()
                 }
             ),
-            disposition: Disposition::StopStage,
-        });
+            Disposition::StopStage,
+        ));
     }
     // The order in which they came, as far as the documents tell.
     entries.sort_by(|one, other| (&one.assigned, one.oid).cmp(&(&other.assigned, other.oid)));

@@ -12,8 +12,9 @@ use mongodb::options::{
 use secrecy::{ExposeSecret, SecretString};
 
 use super::failure::failure;
-use crate::error::{Disposition, Error, Result};
+use crate::error::{Disposition, Error, Remedy, Result};
 use crate::faults::fs::File;
+use crate::sys::url::InvalidAddress;
 
 /// The client's certificate and key in one PEM file, as artdaq_database names it.
 const CLIENT_CERT: &str = "ARTDAQ_DATABASE_CLIENT_CERT";
@@ -41,11 +42,17 @@ const WITHOUT_EFFECT: [&str; 9] = [
 ];
 
 /// The URI of an archive, known to be well formed.
-pub(super) struct Address {
+#[derive(Clone)]
+pub(in crate::artdaqdb) struct Address {
+    /// As it was written.
+    written: SecretString,
+    /// Without the options that the driver refuses.
     uri: SecretString,
     /// The URI without credentials and options.
     pub(super) location: String,
     pub(super) database: String,
+    /// The options that the driver refuses, by name.
+    pub(in crate::artdaqdb) without_effect: Vec<String>,
 }
 
 impl fmt::Debug for Address {
@@ -56,13 +63,16 @@ impl fmt::Debug for Address {
 
 impl Address {
     /// Reads the URI of an archive; its path is the database.
-    pub(super) fn parse(uri: &str) -> Result<Address> {
-        let wrong = |problem: &str| Error::ArtdaqDb {
-            location: "artdaq_db.database_uri".into(),
-            problem: format!("{problem}; it must be as in mongodb://host:27017/database"),
-            disposition: Disposition::StopStage,
+    ///
+    /// # Errors
+    /// The driver can't read it, or it names no database.
+    pub(in crate::artdaqdb) fn parse(written: &str) -> Result<Address, InvalidAddress> {
+        let wrong = |problem: &str| {
+            InvalidAddress(format!(
+                "{problem}; it must be as in mongodb://host:27017/database"
+            ))
         };
-        let uri = without_effect_removed(uri);
+        let (uri, without_effect) = without_effect_removed(written);
         let parsed = ConnectionString::parse(&uri).map_err(|_| wrong(&fault(&uri)))?;
         let database = parsed.default_database.ok_or_else(|| {
             wrong("the URI names no database: it is the path after the server's name")
@@ -78,8 +88,15 @@ impl Address {
         Ok(Address {
             location: format!("{servers}/{database}"),
             database,
+            written: written.into(),
             uri: uri.into(),
+            without_effect,
         })
+    }
+
+    /// The URI as it was written, with its credentials: for the real tools.
+    pub(in crate::artdaqdb) fn written(&self) -> &str {
+        self.written.expose_secret()
     }
 
     /// The driver's options. A `mongodb+srv` name is looked up for them.
@@ -150,19 +167,16 @@ impl Address {
     fn check_readable(&self, path: &Path) -> Result<()> {
         File::open(path).map(drop).map_err(|error| {
             self.unusable(format!(
-                "cannot read the certificate file {}: {error}. Correct {CLIENT_CERT}, {CA_CERT} or \
-                 the TLS options in artdaq_db.database_uri",
+                "cannot read the certificate file {}: {error}.",
                 path.display()
             ))
+            .with_remedy(Remedy::CorrectMongoCertificates([CLIENT_CERT, CA_CERT]))
+            .caused_by(error)
         })
     }
 
     fn unusable(&self, problem: String) -> Error {
-        Error::ArtdaqDb {
-            location: self.location.clone(),
-            problem,
-            disposition: Disposition::StopStage,
-        }
+        Error::artdaqdb(self.location.clone(), problem, Disposition::StopStage)
     }
 }
 
@@ -173,25 +187,20 @@ fn from_environment(name: &str) -> Option<PathBuf> {
 }
 
 /// The URI without the options that this driver refuses and that existing
-/// configurations may have.
-fn without_effect_removed(uri: &str) -> String {
+/// configurations may have, and their names.
+fn without_effect_removed(uri: &str) -> (String, Vec<String>) {
     let Some((before, options)) = uri.split_once('?') else {
-        return uri.to_owned();
+        return (uri.to_owned(), Vec::new());
     };
-    let (dropped, kept): (Vec<&str>, Vec<&str>) = options.split('&').partition(|option| {
-        let name = option.split('=').next().unwrap_or_default();
-        WITHOUT_EFFECT.contains(&name.to_ascii_lowercase().as_str())
-    });
-    for option in dropped {
-        log::warn!(
-            "artdaq_db.database_uri: the option {} has no effect here",
-            option.split('=').next().unwrap_or_default()
-        );
+    let name = |option: &str| option.split('=').next().unwrap_or_default().to_owned();
+    let (dropped, kept): (Vec<&str>, Vec<&str>) = options
+        .split('&')
+        .partition(|option| WITHOUT_EFFECT.contains(&name(option).to_ascii_lowercase().as_str()));
+    let dropped = dropped.into_iter().map(name).collect();
+    match kept.is_empty() {
+        true => (before.to_owned(), dropped),
+        false => (format!("{before}?{}", kept.join("&")), dropped),
     }
-    if kept.is_empty() {
-        return before.to_owned();
-    }
-    format!("{before}?{}", kept.join("&"))
 }
 
 /// What is wrong with a URI that the driver refuses. The driver may quote the

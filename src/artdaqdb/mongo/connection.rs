@@ -1,6 +1,5 @@
 //! A connected archive: its collections, queries and writes.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use mongodb::IndexModel;
@@ -17,16 +16,20 @@ use super::failure::{
 use crate::artdaqdb::{RUN_HISTORY, SYSTEM_LAYOUT};
 use crate::error::Result;
 use crate::run::Run;
+use crate::shutdown::Shutdown;
+use crate::sys::retry::{Next, RetryPolicy, Stopped, retry};
 
 /// The field by which runs are found.
 const NAME: &str = "configurations.name";
-/// How often a write is tried that the network or a change of the primary broke.
-const ATTEMPTS: u32 = 5;
 /// How long a write may wait for another one's transaction. A server ends a
 /// transaction that its client left open after 60 seconds.
 const PATIENCE: Duration = Duration::from_secs(75);
-/// The waits between attempts, at first and at most.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// How often what the network or a change of the primary broke is tried.
+pub(super) const BACKOFF: RetryPolicy = RetryPolicy {
+    attempts: 5,
+    pause: Duration::from_millis(50),
+    longest_pause: Duration::from_secs(2),
+};
 /// How many bytes of documents one request stores, unless one alone has more. Driver
 /// and server copy each request several times: for small ones they use the same
 /// memory again, large ones make the kernel clear new pages for every copy.
@@ -45,6 +48,7 @@ pub(super) struct Connection {
     client: Client,
     database: Database,
     location: String,
+    shutdown: Shutdown,
     /// Whether the server is part of a replica set or a cluster.
     has_transactions: bool,
 }
@@ -84,7 +88,7 @@ impl From<DriverError> for StoreError {
 
 impl Connection {
     /// Connects, and learns what kind of server it is.
-    pub(super) fn open(address: &Address) -> Result<Connection> {
+    pub(super) fn open(address: &Address, shutdown: &Shutdown) -> Result<Connection> {
         let options = address.options()?;
         let connect = || {
             let client = Client::with_options(options)?;
@@ -106,8 +110,16 @@ impl Connection {
             client,
             database,
             location: address.location.clone(),
+            shutdown: shutdown.clone(),
             has_transactions,
         })
+    }
+
+    fn persevere<T>(
+        &self,
+        operation: impl Fn() -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        persevere(&self.shutdown, operation)
     }
 
     pub(super) fn collection(&self, name: &str) -> Collection<RawDocumentBuf> {
@@ -130,7 +142,7 @@ impl Connection {
                 let collection = self.collection(collection);
                 collection.distinct(NAME, filter.clone()).run()
             };
-            match persevere(distinct) {
+            match self.persevere(distinct) {
                 Ok(values) => names.extend(values.into_iter().filter_map(|value| match value {
                     Bson::String(name) => Some(name),
                     _ => None,
@@ -165,7 +177,7 @@ impl Connection {
         run: Run,
     ) -> Result<Option<String>, DriverError> {
         let collection: Collection<Document> = self.database.collection(collection);
-        let found = persevere(|| {
+        let found = self.persevere(|| {
             collection
                 .find_one(Self::of_run(run))
                 .projection(doc! { "_id": 0, "configurations": 1 })
@@ -208,25 +220,30 @@ impl Connection {
         read: impl Fn(&RawDocumentBuf) -> T,
     ) -> Result<Vec<T>, DriverError> {
         let collection = self.collection(collection);
-        let mut attempt = 1;
-        loop {
-            let find = || collection.find(filter.clone());
-            let answers = persevere(|| find().batch_size(ANSWER_DOCUMENTS).run())?;
-            let found: Result<Vec<T>, DriverError> = answers
+        let find = || {
+            let ask = || {
+                let question = collection.find(filter.clone());
+                question.batch_size(ANSWER_DOCUMENTS).run()
+            };
+            let answers = self.persevere(ask).map_err(Broken::Question)?;
+            answers
                 .map(|document| document.map(|document| read(&document)))
-                .collect();
-            match found {
-                // The answers end with the server that gives them, whatever the
-                // error; another one has the same documents. If there is none, it
-                // is the question that fails next.
-                Err(error) if attempt < ATTEMPTS => {
-                    log::debug!("Asking MongoDB anew after: {}", error.kind);
-                    wait(attempt);
-                    attempt += 1;
-                }
-                found => return found,
-            }
-        }
+                .collect::<Result<Vec<T>, DriverError>>()
+                .map_err(Broken::Answers)
+        };
+        // The answers end with the server that gives them, whatever the error; another
+        // one has the same documents. If there is none, it is the question that fails
+        // next.
+        let judge = |broken: &Broken| match broken {
+            Broken::Question(_) => Next::GiveUp,
+            Broken::Answers(_) => Next::Again { asked: None },
+        };
+        retry(&BACKOFF, &self.shutdown, find, judge, |broken, _| {
+            log::debug!("Asking MongoDB anew after: {}", broken.error().kind);
+        })
+        .map_err(|stopped| match stopped.into_failure() {
+            Broken::Question(error) | Broken::Answers(error) => error,
+        })
     }
 
     /// Which of these identities have a document.
@@ -236,7 +253,7 @@ impl Connection {
         ids: &[mongodb::bson::oid::ObjectId],
     ) -> Result<Vec<mongodb::bson::oid::ObjectId>, DriverError> {
         let collection: Collection<Document> = self.database.collection(collection);
-        persevere(|| {
+        self.persevere(|| {
             let found = collection
                 .find(doc! { "_id": { "$in": ids } })
                 .projection(doc! { "_id": 1 })
@@ -252,7 +269,7 @@ impl Connection {
     /// Without the right to do so the archive works, but slowly.
     pub(super) fn index(&self, may_create_collection: bool) -> Result<(), DriverError> {
         for name in [RUN_HISTORY, SYSTEM_LAYOUT] {
-            match persevere(|| self.index_collection(name, may_create_collection)) {
+            match self.persevere(|| self.index_collection(name, may_create_collection)) {
                 Err(error) if code(&error) == Some(UNAUTHORIZED) => log::warn!(
                     "{}: {name} has no index on {NAME}, and this user may not make one: runs are \
                      found slowly. As an administrator: db.{name}.createIndex({{\"{NAME}\": 1}})",
@@ -293,41 +310,55 @@ impl Connection {
     pub(super) fn store(&self, run: Run, batch: &Batch) -> Result<Stored, StoreError> {
         let started = Instant::now();
         let mut is_waiting = false;
-        let mut attempt = 1;
-        loop {
+        let mut broken = 0;
+        let attempt = || {
             let result = match self.has_transactions {
                 true => self.store_in_transaction(batch),
                 false => self.store_in_order(batch),
             };
-            let failed = match result {
-                Ok(()) => return Ok(Stored::Now),
-                Err(failed) if is_only_duplicates(&failed.error) => return Ok(Stored::Already),
-                Err(failed) => failed,
-            };
-            let is_held = code(&failed.error) == Some(WRITE_CONFLICT);
-            let may_retry = match is_held {
-                true => started.elapsed() < PATIENCE,
-                false => attempt < ATTEMPTS && is_passing(&failed.error),
-            };
-            if !may_retry || failed.is_unknown {
-                return Err(StoreError {
-                    // Without transactions the last answer alone may have been lost.
-                    is_unknown: failed.is_unknown || !self.has_transactions,
-                    ..failed
-                });
+            match result {
+                Ok(()) => Ok(Stored::Now),
+                Err(failed) if is_only_duplicates(&failed.error) => Ok(Stored::Already),
+                Err(failed) => Err(failed),
             }
-            if is_held && !is_waiting {
-                is_waiting = true;
+        };
+        let is_held = |failed: &StoreError| code(&failed.error) == Some(WRITE_CONFLICT);
+        let judge = |failed: &StoreError| {
+            let may_retry = match is_held(failed) {
+                true => started.elapsed() < PATIENCE,
+                false => {
+                    broken += 1;
+                    broken < BACKOFF.attempts && is_passing(&failed.error)
+                }
+            };
+            match may_retry && !failed.is_unknown {
+                true => Next::Again { asked: None },
+                false => Next::GiveUp,
+            }
+        };
+        // The judge counts: a transaction of another client is waited for by time.
+        let policy = RetryPolicy {
+            attempts: u32::MAX,
+            ..BACKOFF
+        };
+        retry(&policy, &self.shutdown, attempt, judge, |failed, _| {
+            if !is_held(failed) {
+                log::debug!("Run {run}: writing again after: {}", failed.error.kind);
+            } else if !std::mem::replace(&mut is_waiting, true) {
                 log::info!(
                     "Run {run}: another transaction holds some of its documents, of an import that \
                      is under way or was cut short; waiting for it"
                 );
-            } else if !is_held {
-                log::debug!("Run {run}: writing again after: {}", failed.error.kind);
             }
-            wait(attempt);
-            attempt += 1;
-        }
+        })
+        .map_err(|stopped| {
+            let failed = stopped.into_failure();
+            StoreError {
+                // Without transactions the last answer alone may have been lost.
+                is_unknown: failed.is_unknown || !self.has_transactions,
+                ..failed
+            }
+        })
     }
 
     fn store_in_transaction(&self, batch: &Batch) -> Result<(), StoreError> {
@@ -342,24 +373,21 @@ impl Connection {
                 .session(&mut session)
                 .run()?;
         }
-        let mut attempt = 1;
-        loop {
-            // The same commit twice is one: it carries the transaction's number.
-            let Err(error) = session.commit_transaction().run() else {
-                return Ok(());
-            };
-            if !error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) {
-                return Err(error.into());
+        // The same commit twice is one: it carries the transaction's number.
+        let commit = || session.commit_transaction().run();
+        let is_unknown =
+            |error: &DriverError| error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT);
+        let judge = |error: &DriverError| match is_unknown(error) && is_passing(error) {
+            true => Next::Again { asked: None },
+            false => Next::GiveUp,
+        };
+        retry(&BACKOFF, &self.shutdown, commit, judge, |_, _| {}).map_err(|stopped| {
+            let error = stopped.into_failure();
+            StoreError {
+                is_unknown: is_unknown(&error),
+                error,
             }
-            if attempt == ATTEMPTS || !is_passing(&error) {
-                return Err(StoreError {
-                    error,
-                    is_unknown: true,
-                });
-            }
-            wait(attempt);
-            attempt += 1;
-        }
+        })
     }
 
     fn store_in_order(&self, batch: &Batch) -> Result<(), StoreError> {
@@ -405,17 +433,29 @@ fn requests(documents: &[RawDocumentBuf]) -> impl Iterator<Item = &[RawDocumentB
 /// Does what can be done twice, again and again while the network or a change of
 /// the primary breaks it.
 pub(super) fn persevere<T>(
+    shutdown: &Shutdown,
     operation: impl Fn() -> Result<T, DriverError>,
 ) -> Result<T, DriverError> {
-    let mut attempt = 1;
-    loop {
-        match operation() {
-            Err(error) if attempt < ATTEMPTS && is_passing(&error) => {
-                log::debug!("Asking MongoDB again after: {}", error.kind);
-                wait(attempt);
-                attempt += 1;
-            }
-            result => return result,
+    let judge = |error: &DriverError| match is_passing(error) {
+        true => Next::Again { asked: None },
+        false => Next::GiveUp,
+    };
+    retry(&BACKOFF, shutdown, operation, judge, |error, _| {
+        log::debug!("Asking MongoDB again after: {}", error.kind);
+    })
+    .map_err(Stopped::into_failure)
+}
+
+/// What of a question for documents failed.
+enum Broken {
+    Question(DriverError),
+    Answers(DriverError),
+}
+
+impl Broken {
+    fn error(&self) -> &DriverError {
+        match self {
+            Broken::Question(error) | Broken::Answers(error) => error,
         }
     }
 }
@@ -423,12 +463,4 @@ pub(super) fn persevere<T>(
 /// Where what is about to be written is looked up, whatever the URI prefers.
 fn primary() -> SelectionCriteria {
     SelectionCriteria::ReadPreference(ReadPreference::Primary)
-}
-
-/// Waits between two attempts, longer each time.
-pub(super) fn wait(attempt: u32) {
-    let (first, longest) = BACKOFF;
-    let delay = (first * 2_u32.saturating_pow(attempt - 1)).min(longest);
-    // Those who failed together must not come back together.
-    thread::sleep(delay.mul_f64(0.5 + fastrand::f64() / 2.0));
 }

@@ -6,7 +6,7 @@ use mongodb::error::{
     TRANSIENT_TRANSACTION_ERROR, WriteFailure,
 };
 
-use crate::error::{Disposition, Error};
+use crate::error::{Disposition, Error, Remedy};
 
 /// The code of a document whose `_id` is there already.
 pub(super) const DUPLICATE_KEY: i32 = 11000;
@@ -21,25 +21,25 @@ pub(super) fn failure(location: &str, action: &str, error: &DriverError) -> Erro
     let disposition = disposition(error);
     let cause = cause(error);
     let cause = cause.trim_end_matches('.');
-    let problem = match &*error.kind {
-        DriverKind::ServerSelection { .. } | DriverKind::DnsResolve { .. } => format!(
-            "Cannot reach MongoDB server to {action}: {cause}. See that the server runs and is \
-             reachable from here, or correct artdaq_db.database_uri"
+    let (problem, remedy) = match &*error.kind {
+        DriverKind::ServerSelection { .. } | DriverKind::DnsResolve { .. } => (
+            format!("Cannot reach MongoDB server to {action}: {cause}."),
+            Some(Remedy::CheckMongoServer),
         ),
-        DriverKind::Authentication { .. } => format!(
-            "cannot {action}: the server refuses the credentials: {cause}. Correct user, password \
-             or authSource in artdaq_db.database_uri"
+        DriverKind::Authentication { .. } => (
+            format!("cannot {action}: the server refuses the credentials: {cause}."),
+            Some(Remedy::CheckMongoCredentials),
         ),
-        _ if code(error) == Some(UNAUTHORIZED) => format!(
-            "cannot {action}: {cause}. The user of artdaq_db.database_uri needs the role \
-             readWrite on this database"
+        _ if code(error) == Some(UNAUTHORIZED) => (
+            format!("cannot {action}: {cause}."),
+            Some(Remedy::GrantReadWrite),
         ),
-        _ => format!("cannot {action}: {cause}"),
+        _ => (format!("cannot {action}: {cause}"), None),
     };
-    Error::ArtdaqDb {
-        location: location.to_owned(),
-        problem,
-        disposition,
+    let failure = Error::artdaqdb(location, problem, disposition).caused_by(error.clone());
+    match remedy {
+        Some(remedy) => failure.with_remedy(remedy),
+        None => failure,
     }
 }
 

@@ -5,22 +5,18 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::process::{self, Ended};
 use super::view::{Indexes, View};
 use super::{Job, Place, Tool, Turn, files, unreachable};
-use crate::artdaqdb::filesystem::LOCK_FILE;
+use crate::artdaqdb::filesystem::lock::ArchiveLock;
 use crate::disk::Usage;
 use crate::durable;
-use crate::error::{Error, Result};
-use crate::faults::fs::{File, OpenOptions, TryLockError};
+use crate::error::{Error, Remedy, Result};
 use crate::run::FclFile;
-
-/// The longest pause between two attempts at the archive's lock.
-const POLL: Duration = Duration::from_millis(50);
 
 /// A tool that failed where fewer bytes are free failed for want of them.
 const LEAST_ROOM: u64 = 1024 * 1024;
@@ -30,6 +26,8 @@ pub(super) struct Local {
     pub uri: SecretString,
     /// The directory of a FilesystemDB.
     pub archive: Option<PathBuf>,
+    /// The locks of a FilesystemDB.
+    pub locks: Option<ArchiveLock>,
     pub tools_dir: Option<PathBuf>,
     pub limit: Duration,
 }
@@ -54,27 +52,23 @@ impl Local {
             .env("ARTDAQ_DATABASE_URI", self.uri.expose_secret())
             // The lock lives as long as somebody has the file open: should we be
             // killed, until the tool is done. To the tool it is an empty input.
-            .stdin(match &turn.lock {
-                Some(lock) => Stdio::from(lock.try_clone().map_err(|source| {
-                    Error::io("keep open", self.lock_path().unwrap_or_default(), source)
-                })?),
+            .stdin(match &turn.index {
+                Some(lock) => lock.as_input()?,
                 None => Stdio::null(),
             });
         process::run(command, self.limit).map_err(|error| {
             let place = program.display();
-            unreachable(
-                "artdaq_db.use_tools",
-                match (error.kind(), &self.tools_dir) {
-                    (io::ErrorKind::NotFound, Some(_)) => format!(
-                        "{place} is missing; correct artdaq_db.tools_dir, or set use_tools: false"
-                    ),
-                    (io::ErrorKind::NotFound, None) => format!(
-                        "{place} is not in PATH; set artdaq_db.tools_dir to its directory, or set \
-                         use_tools: false"
-                    ),
-                    _ => format!("{place} can't be started: {error}"),
-                },
-            )
+            let failed = |problem: String| unreachable("the tools of artdaq_database", problem);
+            match (error.kind(), &self.tools_dir) {
+                (io::ErrorKind::NotFound, Some(_)) => {
+                    failed(format!("{place} is missing")).with_remedy(Remedy::CorrectToolsDir)
+                }
+                (io::ErrorKind::NotFound, None) => {
+                    failed(format!("{place} is not in PATH")).with_remedy(Remedy::SetToolsDir)
+                }
+                _ => failed(format!("{place} can't be started: {error}")),
+            }
+            .caused_by(error)
         })
     }
 
@@ -83,74 +77,35 @@ impl Local {
         let root = self.archive.as_deref();
         root.ok_or_else(|| Error::Unexpected(problem.into()))
     }
-
-    fn lock_path(&self) -> Option<PathBuf> {
-        self.archive.as_ref().map(|root| root.join(LOCK_FILE))
-    }
-
-    /// The lock file. To read, an archive that nobody of ours ever wrote to needs
-    /// none, and one that is not ours to write is not written to.
-    fn lock_file(path: &Path, to_write: bool) -> Result<Option<File>> {
-        let failed = |source| Error::io("open", path, source);
-        if to_write {
-            if let Some(root) = path.parent() {
-                durable::create_directory(root, 0o777)?;
-            }
-            let mut options = OpenOptions::new();
-            options.create(true).truncate(false).read(true).write(true);
-            return options.open(path).map(Some).map_err(failed);
-        }
-        match File::open(path) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(failed(source)),
-        }
-    }
 }
 
 impl Place for Local {
     fn turn(&self, to_write: bool) -> Result<Turn> {
-        let Some(path) = self.lock_path() else {
+        let Some(locks) = &self.locks else {
             return Ok(Turn::default());
         };
-        let Some(lock) = Local::lock_file(&path, to_write)? else {
-            return Ok(Turn::default());
-        };
-        let deadline = Instant::now() + self.limit;
-        let mut pause = Duration::from_millis(1);
-        loop {
-            let locked = match to_write {
-                true => lock.try_lock(),
-                false => lock.try_lock_shared(),
-            };
-            match locked {
-                Ok(()) => return Ok(Turn { lock: Some(lock) }),
-                Err(TryLockError::Error(source)) => return Err(Error::io("lock", path, source)),
-                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                    return Err(unreachable(
-                        &path.display().to_string(),
-                        format!(
-                            "another program has held this lock for {} s. Find it with \
-                             `fuser -v` on the file, and let it end or end it",
-                            self.limit.as_secs_f64()
-                        ),
-                    ));
-                }
-                Err(TryLockError::WouldBlock) => thread::sleep(pause),
-            }
-            pause = (pause * 2).min(POLL);
+        if !to_write {
+            return Ok(Turn {
+                index: locks.index_to_read()?,
+                documents: None,
+            });
         }
+        durable::create_directory(self.root()?, 0o777)?;
+        Ok(Turn {
+            documents: Some(locks.documents()?),
+            index: Some(locks.index()?),
+        })
     }
 
     fn look(&self) -> Result<View> {
-        View::directory(self.root()?)
+        self.root().map(View::directory)
     }
 
     fn load(&self, job: &Job, files: &[&FclFile], turn: &Turn) -> Result<(Ended, Option<View>)> {
         let directory = files::temporary_directory()?;
         files::write(files, directory.path())?;
         let ended = self.run(Tool::Loader, job, directory.path(), turn)?;
-        let view = self.archive.as_deref().map(View::directory).transpose()?;
+        let view = self.archive.as_deref().map(View::directory);
         Ok((ended, view))
     }
 

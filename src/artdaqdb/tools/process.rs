@@ -50,15 +50,17 @@ pub(super) fn run(mut command: Command, limit: Duration) -> io::Result<Ended> {
     let (listener, writer) = Listener::new()?;
     command.stdout(writer.try_clone()?).stderr(writer);
     let mut child = Group::start(command)?;
-    let exit = child.wait(limit)?;
+    let exit = child.wait(limit, &|| false)?;
     Ok(Ended {
-        exit,
+        // Nobody gives up here.
+        exit: exit.unwrap_or(Exit::TimedOut),
         said: listener.said(),
     })
 }
 
 /// Runs a program to its end while `feed` writes its standard input and `take`
-/// reads its standard output; what it says on standard error is kept.
+/// reads its standard output; what it says on standard error is kept. It is ended
+/// early, and `None` is returned, once `gives_up` says so.
 ///
 /// # Errors
 /// It can't be started or waited for.
@@ -67,7 +69,8 @@ pub(super) fn run_piped<T: Send>(
     limit: Duration,
     feed: impl FnOnce(ChildStdin) + Send,
     take: impl FnOnce(ChildStdout) -> T + Send,
-) -> io::Result<(Ended, T)> {
+    gives_up: &dyn Fn() -> bool,
+) -> io::Result<Option<(Ended, T)>> {
     let (listener, writer) = Listener::new()?;
     command
         .stdin(Stdio::piped())
@@ -82,14 +85,25 @@ pub(super) fn run_piped<T: Send>(
         scope.spawn(|| feed(stdin));
         let taken = scope.spawn(|| take(stdout));
         // Both threads end with the program: its ends of the pipes close.
-        (child.wait(limit), taken.join())
+        (child.wait(limit, gives_up), taken.join())
     });
     let taken = taken.map_err(|_| io::Error::other("reading what the program says panicked"))?;
+    let Some(exit) = exit? else {
+        return Ok(None);
+    };
     let ended = Ended {
-        exit: exit?,
+        exit,
         said: listener.said(),
     };
-    Ok((ended, taken))
+    Ok(Some((ended, taken)))
+}
+
+/// What became of the wait for a program's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Ended,
+    TimedOut,
+    GivenUp,
 }
 
 /// A program at the head of a process group. Dropped, the whole group ends.
@@ -101,36 +115,41 @@ impl Group {
         command.process_group(0).spawn().map(Group)
     }
 
-    /// Waits for the end, and brings it about at the limit.
-    fn wait(&mut self, limit: Duration) -> io::Result<Exit> {
-        let in_time = self.ends_within(limit)?;
-        if !in_time {
+    /// Waits for the end, and brings it about at the limit. `None` if the caller
+    /// gave up before; the program is ended then, too.
+    fn wait(&mut self, limit: Duration, gives_up: &dyn Fn() -> bool) -> io::Result<Option<Exit>> {
+        let wait = self.watch(limit, gives_up)?;
+        if wait != Wait::Ended {
             let _ = kill_process_group(self.pid(), Signal::TERM);
-            self.ends_within(GRACE)?;
+            self.watch(GRACE, &|| false)?;
         }
         let status = self.end()?;
-        Ok(match (in_time, status.code(), status.signal()) {
-            (false, ..) => Exit::TimedOut,
-            (true, Some(code), _) => Exit::Code(code),
-            (true, None, signal) => Exit::Signal(signal.unwrap_or_default()),
+        Ok(match (wait, status.code()) {
+            (Wait::GivenUp, _) => None,
+            (Wait::TimedOut, _) => Some(Exit::TimedOut),
+            (Wait::Ended, Some(code)) => Some(Exit::Code(code)),
+            (Wait::Ended, None) => Some(Exit::Signal(status.signal().unwrap_or_default())),
         })
     }
 
-    /// Whether the program ends within this time. It is not reaped yet, so that
+    /// Waits for the end no longer than this. The program is not reaped yet, so that
     /// no other process can have its number.
-    fn ends_within(&self, limit: Duration) -> io::Result<bool> {
+    fn watch(&self, limit: Duration, gives_up: &dyn Fn() -> bool) -> io::Result<Wait> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let deadline = Instant::now() + limit;
         let mut pause = Duration::from_millis(1);
         loop {
             match waitid(WaitId::Pid(self.pid()), options) {
                 Ok(None) | Err(rustix::io::Errno::INTR) => {}
-                Ok(Some(_)) => return Ok(true),
+                Ok(Some(_)) => return Ok(Wait::Ended),
                 Err(error) => return Err(error.into()),
+            }
+            if gives_up() {
+                return Ok(Wait::GivenUp);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Ok(false);
+                return Ok(Wait::TimedOut);
             }
             thread::sleep(pause.min(left));
             pause = (pause * 2).min(POLL);
@@ -251,6 +270,21 @@ mod tests {
     }
 
     #[test]
+    fn ends_a_program_when_the_caller_gives_up() {
+        let start = Instant::now();
+        let ended = run_piped(
+            shell("sleep 1000"),
+            Duration::from_secs(100),
+            |_| {},
+            |mut stdout| drop(stdout.read_to_end(&mut Vec::new())),
+            &|| start.elapsed() > Duration::from_millis(100),
+        )
+        .unwrap();
+        assert!(ended.is_none());
+        assert!(start.elapsed() < Duration::from_secs(20));
+    }
+
+    #[test]
     fn feeds_and_takes_at_the_same_time() {
         let text = "x".repeat(1_000_000);
         let (ended, taken) = run_piped(
@@ -262,7 +296,9 @@ mod tests {
                 stdout.read_to_string(&mut taken).unwrap();
                 taken
             },
+            &|| false,
         )
+        .unwrap()
         .unwrap();
         assert_eq!((ended.exit, &*ended.said), (Exit::Code(0), "done\n"));
         assert_eq!(taken, text);

@@ -9,23 +9,31 @@
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::process::{self, Ended, Exit};
-use super::view::{self, Indexes, View};
+use super::view::{Indexes, View};
 use super::{Job, Place, Turn, files, last_words, unreachable};
-use crate::artdaqdb::filesystem::{FilesystemDb, LOCK_FILE};
-use crate::error::{Error, Result};
+use crate::artdaqdb::filesystem::FilesystemDb;
+use crate::artdaqdb::filesystem::lock::{DOCUMENTS_FILE, INDEX_FILE};
+use crate::error::{Error, Remedy, Result};
 use crate::faults::fs;
 use crate::run::FclFile;
+use crate::sys::patience::{Over, Patience};
 
 /// What runs on the other side.
 const SCRIPT: &str = include_str!("remote.sh");
 
 /// The line before the answer. What a login script says comes before it.
 const ANSWER: &[u8] = b"run_record_archiver answers\n";
+
+/// The lines before it while the other side waits for a lock of the archive, and
+/// once it has the lock.
+const WAITS: &[u8] = b"run_record_archiver waits\n";
+const GOES_ON: &[u8] = b"run_record_archiver goes on\n";
 
 /// How much a login script may say.
 const CHATTER: u64 = 1024 * 1024;
@@ -47,6 +55,28 @@ pub(super) struct Remote {
     pub archive: Option<PathBuf>,
     pub tools_dir: Option<PathBuf>,
     pub limit: Duration,
+    /// Ends the wait for a lock there once the execution is to end.
+    pub patience: Patience,
+}
+
+/// Since when the other side has been waiting for a lock, if it is.
+#[derive(Default)]
+struct Waiting(Mutex<Option<Instant>>);
+
+impl Waiting {
+    fn since(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in a line of the other side.
+    fn hear(&self, line: &[u8]) {
+        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if line == WAITS {
+            since.get_or_insert_with(Instant::now);
+        } else if line == GOES_ON {
+            *since = None;
+        }
+    }
 }
 
 impl Remote {
@@ -60,7 +90,12 @@ impl Remote {
     ) -> Result<Ended> {
         let parameters = self.parameters(action, job)?;
         let limit = self.limit * 2 + OVERHEAD;
-        let (ended, answer) = process::run_piped(
+        let waiting = Waiting::default();
+        let gives_up = || {
+            let over = waiting.since().and_then(|begun| self.patience.over(begun));
+            matches!(over, Some(Over::Shutdown { .. }))
+        };
+        let answered = process::run_piped(
             self.ssh(),
             limit,
             |stdin| {
@@ -72,7 +107,8 @@ impl Remote {
                     .and_then(|()| send(&mut stdin))
                     .and_then(|()| stdin.flush());
             },
-            |stdout| unpack(BufReader::new(stdout), into),
+            |stdout| unpack(BufReader::new(stdout), into, &waiting),
+            &gives_up,
         )
         .map_err(|error| {
             self.error(match error.kind() {
@@ -82,12 +118,26 @@ impl Remote {
                 _ => format!("ssh can't be started: {error}"),
             })
         })?;
+        let Some((ended, answer)) = answered else {
+            self.patience.shutdown().check()?;
+            return Err(self.error("the wait for the archive's lock was given up".into()));
+        };
         let words = last_words(&ended.said);
         match ended.exit {
             Exit::Code(0) => {}
-            Exit::Code(255) => return Err(self.error(ssh_problem(&ended.said, &words))),
+            Exit::Code(255) => {
+                let error = self.error(format!("no connection: {words}."));
+                return Err(error.with_remedy(ssh_remedy(&ended.said)));
+            }
             Exit::Code(code) => {
-                return Err(self.error(format!("the remote side failed ({code}): {words}")));
+                let remedy = script_remedy(code);
+                // The script's own codes say no more than the words.
+                let shown = if remedy.is_some() { 1 } else { code };
+                let error = self.error(format!("the remote side failed ({shown}): {words}"));
+                return Err(match remedy {
+                    Some(remedy) => error.with_remedy(remedy),
+                    None => error,
+                });
             }
             Exit::Signal(signal) => {
                 return Err(self.error(format!("ssh was ended by signal {signal}: {words}")));
@@ -129,14 +179,12 @@ impl Remote {
         let [libraries, fhicl] = PASSED.map(|name| std::env::var(name).unwrap_or_default());
         let lines = [
             ("the action", action.to_owned()),
-            (
-                "artdaq_db.database_uri",
-                self.uri.expose_secret().to_owned(),
-            ),
-            ("artdaq_db.database_uri", path(&self.archive)),
-            ("the lock", LOCK_FILE.to_owned()),
+            ("the database's URI", self.uri.expose_secret().to_owned()),
+            ("the database's URI", path(&self.archive)),
+            ("the lock of the index", INDEX_FILE.to_owned()),
+            ("the lock of the documents", DOCUMENTS_FILE.to_owned()),
             ("the limit", self.limit.as_secs_f64().ceil().to_string()),
-            ("artdaq_db.tools_dir", path(&self.tools_dir)),
+            ("the directory of the tools", path(&self.tools_dir)),
             (PASSED[0], libraries),
             (PASSED[1], fhicl),
             (
@@ -182,7 +230,7 @@ impl Remote {
         unreachable(&format!("ssh to {}", self.host), problem)
     }
 
-    fn copy(&self, directory: tempfile::TempDir) -> Result<View> {
+    fn copy(&self, directory: tempfile::TempDir) -> View {
         let original = self.archive.clone().unwrap_or_default();
         View::copy(directory, format!("{}:{}", self.host, original.display()))
     }
@@ -197,7 +245,7 @@ impl Place for Remote {
     fn look(&self) -> Result<View> {
         let directory = files::temporary_directory()?;
         self.call("look", None, |_| Ok(()), directory.path())?;
-        self.copy(directory)
+        Ok(self.copy(directory))
     }
 
     fn load(&self, job: &Job, files: &[&FclFile], _: &Turn) -> Result<(Ended, Option<View>)> {
@@ -208,10 +256,7 @@ impl Place for Remote {
         let send = |output: &mut dyn Write| pack(texts, output);
         let ended = self.call("load", Some(job), send, directory.path())?;
         let ended = self.status(directory.path(), ended.said)?;
-        let view = match self.archive {
-            Some(_) => Some(self.copy(directory)?),
-            None => None,
-        };
+        let view = self.archive.as_ref().map(|_| self.copy(directory));
         Ok((ended, view))
     }
 
@@ -225,7 +270,7 @@ impl Place for Remote {
             return Ok(());
         };
         let mut names = String::new();
-        for path in FilesystemDb::new(&view::uri(root))?.document_paths(job.run)? {
+        for path in FilesystemDb::at(root).document_paths(job.run)? {
             if let Ok(name) = path.strip_prefix(root) {
                 names.push_str(&format!("{}\n", name.display()));
             }
@@ -260,14 +305,14 @@ fn pack<'a>(
 }
 
 /// Reads the answer, up to the end of the connection.
-fn unpack(mut input: impl BufRead, into: &Path) -> io::Result<()> {
-    let result = skip_chatter(&mut input).and_then(|()| unpack_archive(&mut input, into));
+fn unpack(mut input: impl BufRead, into: &Path, waiting: &Waiting) -> io::Result<()> {
+    let result = skip_chatter(&mut input, waiting).and_then(|()| unpack_archive(&mut input, into));
     // The other side must never wait for us to read.
     io::copy(&mut input, &mut io::sink())?;
     result
 }
 
-fn skip_chatter(input: &mut impl BufRead) -> io::Result<()> {
+fn skip_chatter(input: &mut impl BufRead, waiting: &Waiting) -> io::Result<()> {
     let mut input = input.take(CHATTER);
     let mut line = Vec::new();
     while line != ANSWER {
@@ -275,6 +320,7 @@ fn skip_chatter(input: &mut impl BufRead) -> io::Result<()> {
         if input.read_until(b'\n', &mut line)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        waiting.hear(&line);
     }
     Ok(())
 }
@@ -294,19 +340,27 @@ fn unpack_archive(input: &mut impl Read, into: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What ssh's own failure means and what to do about it.
-fn ssh_problem(said: &str, words: &str) -> String {
-    let advice = if said.contains("Host key verification failed") {
-        "Its host key is unknown or not the one that is known. Once you are sure of it, put it \
-         into known_hosts (ssh there once by hand as the archiver's user)"
+/// What to do about a failure of the script, by its exit code.
+fn script_remedy(code: i32) -> Option<Remedy> {
+    match code {
+        11 => Some(Remedy::CorrectToolsDirThere),
+        12 => Some(Remedy::SetToolsDirThere),
+        13 => Some(Remedy::RebuildIndexThere),
+        _ => None,
+    }
+}
+
+/// What to do about ssh's own failure.
+fn ssh_remedy(said: &str) -> Remedy {
+    if said.contains("Host key verification failed") {
+        Remedy::KnowHostKey
     } else if said.contains("Permission denied") {
-        "Let the archiver's user log in there without a password: by a key, or a Kerberos ticket"
+        Remedy::AllowLogin
     } else if said.contains("Bad configuration option") || said.contains("command-line") {
-        "Correct artdaq_db.ssh_options"
+        Remedy::CorrectSshOptions
     } else {
-        "Check artdaq_db.remote_host, the host and the network"
-    };
-    format!("no connection: {words}. {advice}")
+        Remedy::CheckRemoteHost
+    }
 }
 
 #[cfg(test)]
@@ -320,12 +374,14 @@ mod tests {
         let files = [("RunHistory/index.json".to_owned(), b"{}".as_slice())];
         pack(files.into_iter(), &mut answer).unwrap();
         let directory = tempfile::tempdir().unwrap();
-        unpack(answer.as_slice(), directory.path()).unwrap();
+        unpack(answer.as_slice(), directory.path(), &Waiting::default()).unwrap();
         let index = directory.path().join("RunHistory/index.json");
         assert_eq!(fs::read(index).unwrap(), b"{}");
-        assert!(unpack(b"Welcome!\n".as_slice(), directory.path()).is_err());
+        let waiting = Waiting::default();
+        assert!(unpack(b"Welcome!\n".as_slice(), directory.path(), &waiting).is_err());
         // Cut short.
-        assert!(unpack(&answer[..answer.len() - 1400], directory.path()).is_err());
+        let short = &answer[..answer.len() - 1400];
+        assert!(unpack(short, directory.path(), &waiting).is_err());
     }
 
     #[test]
@@ -342,7 +398,7 @@ mod tests {
         archive.append(&header, b"x".as_slice()).unwrap();
         archive.finish().unwrap();
         drop(archive);
-        assert!(unpack(answer.as_slice(), &into).is_err());
+        assert!(unpack(answer.as_slice(), &into, &Waiting::default()).is_err());
         assert!(!above.path().join("escape").exists());
     }
 }

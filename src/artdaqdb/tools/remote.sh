@@ -5,15 +5,17 @@
 # goes to standard error. Nothing of it is in a process's arguments.
 set -u
 
+# Says why, with an exit code by which remote.rs knows what to do about it.
 fail() {
     printf '%s\n' "$1" >&2
-    exit 1
+    exit "${2:-1}"
 }
 
 # One by one, so that it is seen that they are set.
 {
-    IFS= read -r action && IFS= read -r uri && IFS= read -r root && IFS= read -r lock &&
-        IFS= read -r limit && IFS= read -r tools_dir && IFS= read -r library_path &&
+    IFS= read -r action && IFS= read -r uri && IFS= read -r root &&
+        IFS= read -r index_lock && IFS= read -r documents_lock && IFS= read -r limit &&
+        IFS= read -r tools_dir && IFS= read -r library_path &&
         IFS= read -r fhicl_path && IFS= read -r run && IFS= read -r configuration &&
         IFS= read -r threads
 } || fail 'the connection broke off'
@@ -33,20 +35,35 @@ trap 'exit 141' PIPE
 trap 'exit 143' TERM
 mkdir "$work/files"
 
+# Waits for a lock: -x alone or -s shared, its descriptor, its file. Says so every
+# second: the archiver may give up then, and when it is gone the writing ends this.
+await_lock() {
+    flock -n "$1" "$2" && return
+    waited=0
+    printf 'run_record_archiver waits\n'
+    until flock "$1" -w 1 "$2"; do
+        waited=$((waited + 1))
+        [ "$waited" -lt "$limit" ] ||
+            fail "another program has held $root/$3 for $limit s; find it with fuser -v"
+        printf 'run_record_archiver waits\n'
+    done
+    printf 'run_record_archiver goes on\n'
+}
+
 # Waits for this archive's turn: -x to write, -s to read. The tool inherits the
-# lock, which therefore lives as long as the tool does.
+# locks, which therefore live as long as the tool does.
 take_turn() {
     [ -n "$root" ] || return 0
     if [ "$1" = -x ]; then
         mkdir -p -- "$root" || exit
-        exec 9>>"$root/$lock"
-    elif [ -e "$root/$lock" ]; then
-        exec 9<"$root/$lock"
+        exec 8>>"$root/$documents_lock" 9>>"$root/$index_lock"
+        await_lock -s 8 "$documents_lock"
+    elif [ -e "$root/$index_lock" ]; then
+        exec 9<"$root/$index_lock"
     else
         return 0
     fi
-    flock "$1" -w "$limit" 9 ||
-        fail "another program has held $root/$lock for $limit s; find it with fuser -v"
+    await_lock "$1" 9 "$index_lock"
 }
 
 # What is not there may only be called missing where one may look.
@@ -64,9 +81,9 @@ run_tool() {
     tool=${tools_dir:+$tools_dir/}$1
     if ! command -v -- "$tool" >/dev/null; then
         if [ -n "$tools_dir" ]; then
-            fail "$tool is missing or can't be run; correct artdaq_db.tools_dir"
+            fail "$tool is missing or can't be run" 11
         fi
-        fail "$1 is not in PATH ($PATH); set artdaq_db.tools_dir to its directory there"
+        fail "$1 is not in PATH ($PATH)" 12
     fi
     (
         export ARTDAQ_DATABASE_URI="$uri"
@@ -86,8 +103,7 @@ answer_with_indexes() {
             set -- "$@" -C "$root" "$collection/index.json"
         elif find "$root/$collection" -name '*.json' 2>/dev/null | grep -q .; then
             fail "$root/$collection/index.json is missing, though there are documents. Nothing \
-was changed. Restore it from a backup, or have a new one made of the documents with --rebuild-index \
-on that host"
+was changed." 13
         fi
     done
     answer "$@"

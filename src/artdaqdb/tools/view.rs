@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use crate::artdaqdb::filesystem::{FilesystemDb, SCHEME};
+use crate::artdaqdb::filesystem::FilesystemDb;
 use crate::artdaqdb::index::Index;
 use crate::artdaqdb::{NativeDb, RUN_HISTORY, SYSTEM_LAYOUT};
 use crate::error::{Error, Result};
@@ -41,28 +41,22 @@ impl View {
     }
 
     /// A FilesystemDB on this machine.
-    ///
-    /// # Errors
-    /// Its path can't be one.
-    pub fn directory(root: &Path) -> Result<View> {
-        Ok(View {
-            db: Arc::new(FilesystemDb::new(&uri(root))?),
+    pub fn directory(root: &Path) -> View {
+        View {
+            db: Arc::new(FilesystemDb::at(root)),
             root: Some(root.to_path_buf()),
             copy: None,
-        })
+        }
     }
 
     /// A copy of a FilesystemDB, or of a part of it; messages name the original.
-    ///
-    /// # Errors
-    /// Its path can't be one.
-    pub fn copy(directory: TempDir, original: String) -> Result<View> {
-        let mut view = View::directory(directory.path())?;
+    pub fn copy(directory: TempDir, original: String) -> View {
+        let mut view = View::directory(directory.path());
         view.copy = Some(Copy {
             original,
             directory,
         });
-        Ok(view)
+        view
     }
 
     /// The directory, if it is a FilesystemDB.
@@ -83,26 +77,17 @@ impl View {
 }
 
 impl Copy {
-    fn name_original(&self, error: Error) -> Error {
+    fn name_original(&self, mut error: Error) -> Error {
         let copy = self.directory.path().to_string_lossy();
-        match error {
-            Error::ArtdaqDb {
-                location,
-                problem,
-                disposition,
-            } => Error::ArtdaqDb {
-                location: location.replace(&*copy, &self.original),
-                problem: problem.replace(&*copy, &self.original),
-                disposition,
-            },
-            other => other,
+        if let Error::ArtdaqDb {
+            location, problem, ..
+        } = &mut error
+        {
+            *location = location.replace(&*copy, &self.original);
+            *problem = problem.replace(&*copy, &self.original);
         }
+        error
     }
-}
-
-/// The URI of the FilesystemDB in a directory.
-pub(super) fn uri(root: &Path) -> String {
-    format!("{SCHEME}{}", root.display())
 }
 
 /// A FilesystemDB's indexes as they stood before a tool was started. The real

@@ -5,21 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::faults::fs::{self, OpenOptions, Permissions};
-use crate::faults::{self, Operation};
+use crate::durable;
+use crate::error::Error;
+use crate::faults::fs;
 
 use super::{StageFacts, is_failure};
 
 /// What every metric's name begins with.
 const PREFIX: &str = "run_record_archiver_";
-
-/// node_exporter runs as another user.
-const MODE: u32 = 0o644;
 
 /// Name, type and meaning of each metric, in the order of the file.
 const FAMILIES: [(&str, &str, &str); 24] = [
@@ -150,6 +147,10 @@ impl Textfile {
     /// lines that are not ours, count for nothing.
     #[must_use]
     pub fn read(path: &Path) -> Textfile {
+        // A FIFO would be waited for; the writing says what is wrong with it.
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Textfile::default();
+        }
         match fs::read_to_string(path) {
             Ok(text) => Textfile::parse(&text),
             Err(error) => {
@@ -174,33 +175,18 @@ impl Textfile {
         Textfile(series.collect())
     }
 
-    /// Replaces the file at once, readable by everybody whatever the umask.
+    /// Replaces the file at once, readable by every user: node_exporter is another one.
+    /// The temporary file's name does not end in `.prom`, so that it is not read.
     ///
     /// # Errors
     /// It can't be written; the old file is then as it was.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let directory = path.parent().unwrap_or(Path::new("/"));
-        let describe =
-            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-        // node_exporter passes over a name that does not end in .prom.
-        let mut file = tempfile::Builder::new()
-            .prefix(".run_record_archiver-")
-            .suffix(".tmp")
-            .make_in(directory, |path| {
-                let mut options = OpenOptions::new();
-                options.write(true).create_new(true).mode(0o600).open(path)
-            })
-            .map_err(describe)?;
-        file.write_all(self.text().as_bytes()).map_err(describe)?;
-        let permissions = Permissions::from_mode(MODE);
-        file.as_file()
-            .set_permissions(permissions)
-            .map_err(describe)?;
-        // After a crash the counters are to be there.
-        file.as_file().sync_all().map_err(describe)?;
-        faults::ask(Operation::Rename, path).map_err(describe)?;
-        file.persist(path).map_err(|error| describe(error.error))?;
-        Ok(())
+        durable::replace_for_all(path, self.text().as_bytes()).map_err(|error| match error {
+            Error::Io { source, .. } => {
+                io::Error::new(source.kind(), format!("{}: {source}", path.display()))
+            }
+            error => io::Error::other(error),
+        })
     }
 
     fn text(&self) -> String {
@@ -315,6 +301,8 @@ fn seconds(time: SystemTime) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::reporter::metrics::{Done, Ran, Standing};
     use std::time::Duration;
@@ -359,7 +347,7 @@ mod tests {
         file.write(&path).unwrap();
         assert_eq!(Textfile::read(&path), file);
         let mode = fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, MODE);
+        assert_eq!(mode & 0o777, 0o644);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 

@@ -251,11 +251,7 @@ mod tests {
     }
 
     fn unreachable() -> Error {
-        Error::UconDb {
-            location: "https://u/app".into(),
-            problem: "no connection".into(),
-            disposition: Disposition::StopStage,
-        }
+        Error::ucondb("https://u/app", "no connection", Disposition::StopStage)
     }
 
     fn failed(kind: StageKind, runs: std::ops::Range<u64>) -> StageReport {

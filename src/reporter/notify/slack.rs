@@ -14,6 +14,7 @@ use url::Url;
 use super::notice::{StageNotice, shorten};
 use super::{Channel, Failure, Notice};
 use crate::config;
+use crate::sys::retry::retry_after;
 use crate::tls::{self, Trust};
 
 /// How long a connection may take.
@@ -120,8 +121,8 @@ impl Slack {
         let wait = response
             .headers()
             .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.parse().ok())
-            .map_or(super::PAUSE, Duration::from_secs);
+            .and_then(|value| retry_after(value.to_str().ok()?))
+            .unwrap_or(super::PAUSE);
         if status.as_u16() == 429 || status.is_server_error() {
             return Err(Failure {
                 problem: self.problem(&format!("HTTP status {status}")),

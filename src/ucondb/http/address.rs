@@ -3,9 +3,9 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
-use crate::error::{Disposition, Error, Result};
+use crate::error::{Disposition, Error, Remedy, Result, UconName};
 use crate::run::Run;
-use crate::ucondb::Override;
+use crate::ucondb::{Override, UconUrl};
 
 /// What a query value keeps as it is. Everything else is percent-encoded, the
 /// comma too: the server splits the digest header on it.
@@ -31,50 +31,26 @@ pub(super) struct Address {
 
 impl Address {
     /// Checks what the configuration says and puts it together.
-    pub(super) fn new(server_url: &str, folder: &str, object: &str) -> Result<Address> {
-        let mut base = Url::parse(server_url).map_err(|error| {
-            wrong(
-                "ucon_db.server_url".to_owned(),
-                format!(
-                    "not a URL: {error}; it looks like https://host:9443/<instance>/app, \
-                     or file:///directory for a trial"
-                ),
-            )
-        })?;
+    pub(super) fn new(server_url: &UconUrl, folder: &str, object: &str) -> Result<Address> {
+        let Some(mut base) = server_url.server().cloned() else {
+            return Err(wrong(server_url.to_string(), Remedy::UrlOfServer));
+        };
         if !base.username().is_empty() || base.password().is_some() {
             // Without its user and password the URL can be shown.
             let shown = without_credentials(base);
-            return Err(wrong(
-                shown,
-                "ucon_db.server_url must not hold a user or password: name them in \
-                 ucon_db.writer_user and ucon_db.writer_password"
-                    .to_owned(),
-            ));
-        }
-        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
-            return Err(wrong(
-                base.to_string(),
-                "ucon_db.server_url must begin with https://, http:// or file://".to_owned(),
-            ));
+            return Err(wrong(shown, Remedy::UrlWithoutCredentials));
         }
         if base.query().is_some() || base.fragment().is_some() {
-            return Err(wrong(
-                base.to_string(),
-                "ucon_db.server_url must end with the path, usually /app, without ? or #"
-                    .to_owned(),
-            ));
+            return Err(wrong(base.to_string(), Remedy::UrlWithoutQuery));
         }
         let path = base.path().trim_end_matches('/').replace(',', "%2C");
         base.set_path(&path);
         let shown = base.as_str().trim_end_matches('/');
-        for (key, name) in [("folder_name", folder), ("object_name", object)] {
+        for (which, name) in [(UconName::Folder, folder), (UconName::Object, object)] {
             if !is_plain(name) {
                 return Err(wrong(
                     shown.to_owned(),
-                    format!(
-                        "ucon_db.{key} is {name:?}: UconDB does not decode its paths, so the name \
-                         may only hold letters, digits, '-', '_', '.' and '~'"
-                    ),
+                    Remedy::PlainName(which, name.to_owned()),
                 ));
             }
         }
@@ -212,28 +188,27 @@ fn is_plain(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte))
 }
 
-fn wrong(location: String, problem: String) -> Error {
-    Error::UconDb {
-        location,
-        problem,
-        disposition: Disposition::StopStage,
-    }
+/// An address that can't be used, for which the remedy says it all.
+fn wrong(location: String, remedy: Remedy) -> Error {
+    Error::ucondb(location, "", Disposition::StopStage).with_remedy(remedy)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn address(server_url: &str, folder: &str, object: &str) -> Result<Address> {
+        Address::new(&UconUrl::parse(server_url).unwrap(), folder, object)
+    }
+
     fn problem(server_url: &str, folder: &str, object: &str) -> String {
-        Address::new(server_url, folder, object)
-            .unwrap_err()
-            .to_string()
+        address(server_url, folder, object).unwrap_err().to_string()
     }
 
     #[test]
     fn urls_are_those_of_the_protocol() {
         let address =
-            Address::new("https://h:9443/instance/app/", "prd.ev-01", "configuration").unwrap();
+            self::address("https://h:9443/instance/app/", "prd.ev-01", "configuration").unwrap();
         assert_eq!(
             address.location,
             "https://h:9443/instance/app (prd.ev-01/configuration)"
@@ -251,9 +226,9 @@ mod tests {
             address.versions().as_str(),
             "https://h:9443/instance/app/versions?object=configuration&folder=prd.ev-01"
         );
-        let at_the_root = Address::new("http://h", "f", "o").unwrap();
+        let at_the_root = self::address("http://h", "f", "o").unwrap();
         assert_eq!(at_the_root.objects().as_str(), "http://h/objects?folder=f");
-        let comma = Address::new("http://h/a,b/app", "f", "o").unwrap();
+        let comma = self::address("http://h/a,b/app", "f", "o").unwrap();
         assert_eq!(
             comma.objects().as_str(),
             "http://h/a%2Cb/app/objects?folder=f"
@@ -267,9 +242,11 @@ mod tests {
             text.contains("writer_password") && !text.contains("geheim"),
             "{text}"
         );
-        assert!(problem("ftp://h/app", "f", "o").contains("https://"));
-        assert!(problem("h:9443/app", "f", "o").contains("https://"));
-        assert!(problem("", "f", "o").contains("not a URL"));
+        for wrong in ["ftp://h/app", "h:9443/app", ""] {
+            let problem = UconUrl::parse(wrong).unwrap_err().to_string();
+            assert!(problem.contains("https://"), "{problem}");
+        }
+        assert!(problem("file:///store", "f", "o").contains("https://"));
         assert!(problem("https://h/app?x=1", "f", "o").contains("without ? or #"));
         for name in ["", "a/b", "a b", "..", "a,b", "é", "a%20b"] {
             assert!(problem("https://h/app", name, "o").contains("folder_name"));

@@ -7,11 +7,11 @@ use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use url::Url;
 
 use super::address::without_credentials;
-use super::retry::retry_after;
-use super::transport::{Answer, Fault};
+use super::transport::{Answer, Broken, Fault};
 use super::{HttpUconDb, listing};
-use crate::error::{Disposition, Error};
+use crate::error::{Cause, Disposition, Error, Remedy};
 use crate::run::Run;
+use crate::sys::retry::retry_after;
 use crate::ucondb::Version;
 
 /// How many characters of a server's own words a message repeats.
@@ -27,6 +27,35 @@ pub(super) enum Failure {
     },
     /// It would fail again.
     Final(Error),
+}
+
+impl Failure {
+    /// The same, with what an operator can do about it.
+    fn with_remedy(self, remedy: Remedy) -> Failure {
+        self.map(|error| error.with_remedy(remedy))
+    }
+
+    /// The same, with what caused it.
+    fn caused_by(self, cause: impl Into<Cause>) -> Failure {
+        self.map(|error| error.caused_by(cause))
+    }
+
+    fn map(self, change: impl FnOnce(Error) -> Error) -> Failure {
+        match self {
+            Failure::Again { error, after } => Failure::Again {
+                error: change(error),
+                after,
+            },
+            Failure::Final(error) => Failure::Final(change(error)),
+        }
+    }
+
+    /// What went wrong.
+    pub(super) fn error(&self) -> &Error {
+        match self {
+            Failure::Again { error, .. } | Failure::Final(error) => error,
+        }
+    }
 }
 
 impl From<Failure> for Error {
@@ -47,11 +76,7 @@ pub(super) enum Missing {
 
 impl HttpUconDb {
     fn error(&self, disposition: Disposition, problem: String) -> Error {
-        Error::UconDb {
-            location: self.address.location.clone(),
-            problem,
-            disposition,
-        }
+        Error::ucondb(self.address.location.clone(), problem, disposition)
     }
 
     /// A failure that another attempt may not meet, of this attempt alone.
@@ -75,18 +100,18 @@ impl HttpUconDb {
     /// What answers is not a UconDB.
     pub(super) fn no_ucondb(&self, subject: &str, what: String) -> Failure {
         self.unreachable(format!(
-            "{subject}: no UconDB at {}: it {what}; check ucon_db.server_url, which usually ends \
-             in /app",
+            "{subject}: no UconDB at {}: it {what}",
             self.address.base()
         ))
+        .with_remedy(Remedy::CheckUconUrl)
     }
 
     pub(super) fn no_folder(&self, subject: &str) -> Failure {
         self.unreachable(format!(
-            "{subject}: UconDB has no folder {:?}: check ucon_db.folder_name, or have the UconDB \
-             administrators create it",
+            "{subject}: UconDB has no folder {:?}:",
             self.address.folder
         ))
+        .with_remedy(Remedy::CheckFolder)
     }
 
     pub(super) fn no_version(&self, subject: &str, run: Run) -> Failure {
@@ -113,37 +138,37 @@ impl HttpUconDb {
 
     /// No answer came.
     pub(super) fn fault(&self, subject: &str, fault: Fault) -> Failure {
-        let again = |kind, problem| Failure::Again {
-            error: self.error(kind, problem),
+        let again = |disposition, problem| Failure::Again {
+            error: self.error(disposition, problem),
             after: None,
         };
         match fault {
-            Fault::Connect(cause) => again(
+            Fault::Connect(Broken { words, cause }) => again(
                 Disposition::StopStage,
-                format!(
-                    "{subject}: the server can't be reached: {cause}; check ucon_db.server_url, \
-                     the network, and that UconDB is up"
-                ),
-            ),
-            Fault::Tls(cause) => self.unreachable(format!(
-                "{subject}: no trusted TLS connection: {cause}; check the server's certificate, \
-                 or name its CA in ucon_db.ca_file"
-            )),
+                format!("{subject}: the server can't be reached: {words}"),
+            )
+            .with_remedy(Remedy::CheckUconServer)
+            .caused_by(cause),
+            Fault::Tls(Broken { words, cause }) => self
+                .unreachable(format!("{subject}: no trusted TLS connection: {words}"))
+                .with_remedy(Remedy::TrustUconCertificate)
+                .caused_by(cause),
             Fault::Timeout(limit, doing) => again(
                 Disposition::RetryRun,
                 format!(
-                    "{subject}: timed out after {} s {doing}; if the server is just slow, raise \
-                     ucon_db.timeout_seconds",
+                    "{subject}: timed out after {} s {doing}",
                     limit.as_secs_f64()
                 ),
-            ),
-            Fault::Lost(cause) => again(
+            )
+            .with_remedy(Remedy::RaiseUconTimeout),
+            Fault::Lost(Broken { words, cause }) => again(
                 Disposition::RetryRun,
-                format!("{subject}: the connection broke: {cause}"),
-            ),
-            Fault::NotHttp(cause) => {
-                let what = format!("answers what is not HTTP ({cause}), as an https server does");
-                self.no_ucondb(subject, what)
+                format!("{subject}: the connection broke: {words}"),
+            )
+            .caused_by(cause),
+            Fault::NotHttp(Broken { words, cause }) => {
+                let what = format!("answers what is not HTTP ({words}), as an https server does");
+                self.no_ucondb(subject, what).caused_by(cause)
             }
             Fault::Shutdown => Failure::Final(Error::Interrupted(format!(
                 "{subject}: the server is silent, and is waited for no longer"
@@ -162,15 +187,16 @@ impl HttpUconDb {
                     .map_or_else(|| "elsewhere".to_owned(), without_credentials);
                 self.unreachable(format!(
                     "{subject}: the server redirects to {target} (HTTP {status}); no redirect is \
-                     followed, as credentials would go with it: set ucon_db.server_url to where \
-                     UconDB is"
+                     followed, as credentials would go with it:"
                 ))
+                .with_remedy(Remedy::SetUconUrl)
             }
-            401 => self.unreachable(format!(
-                "{subject}: UconDB refused user {:?} for folder {:?}: check ucon_db.writer_user \
-                 and ucon_db.writer_password, and that this user may write to the folder",
-                self.auth.user, self.address.folder
-            )),
+            401 => self
+                .unreachable(format!(
+                    "{subject}: UconDB refused user {:?} for folder {:?}:",
+                    self.auth.user, self.address.folder
+                ))
+                .with_remedy(Remedy::CheckWriter),
             404 => match self.missing(answer) {
                 Some(Missing::Folder) => self.no_folder(subject),
                 Some(Missing::Object) => self.permanent(format!(
@@ -186,10 +212,11 @@ impl HttpUconDb {
                 )),
                 None => self.no_ucondb(subject, format!("answers 404{said}")),
             },
-            405 => self.unreachable(format!(
-                "{subject}: this UconDB takes no uploads (HTTP 405{said}): ucon_db.server_url \
-                 must name the instance for writing"
-            )),
+            405 => self
+                .unreachable(format!(
+                    "{subject}: this UconDB takes no uploads (HTTP 405{said}):"
+                ))
+                .with_remedy(Remedy::NameWritingInstance),
             507 => self.unreachable(format!(
                 "{subject}: UconDB has no space left (HTTP 507{said}): tell its administrators"
             )),

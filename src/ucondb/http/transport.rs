@@ -4,7 +4,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -87,17 +87,24 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) enum Fault {
     /// No connection: the name does not resolve, nobody listens, a proxy fails.
-    Connect(String),
+    Connect(Broken),
     /// The server's certificate is not to be trusted, or TLS can't be agreed on.
-    Tls(String),
+    Tls(Broken),
     /// The other side took too long; how long, and for what.
     Timeout(Duration, &'static str),
     /// The connection broke, or was closed without an answer.
-    Lost(String),
+    Lost(Broken),
     /// What came is not HTTP.
-    NotHttp(String),
+    NotHttp(Broken),
     /// The execution is to end, and the other side is silent.
     Shutdown,
+}
+
+/// What broke, in words, and what caused it.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub words: String,
+    pub cause: reqwest::Error,
 }
 
 impl Transport {
@@ -108,18 +115,11 @@ impl Transport {
         let trust = if !tls {
             Trust::Plain
         } else if !settings.verify_tls {
-            static WARNED: Once = Once::new();
-            WARNED.call_once(|| {
-                log::warn!(
-                    "ucon_db.verify_tls is false: anyone between here and the UconDB server can \
-                     read and change what is sent; name the server's CA in ucon_db.ca_file instead"
-                );
-            });
             Trust::Anyone
         } else {
             Trust::System {
                 ca_file: settings.ca_file.as_deref(),
-                key: "ucon_db.ca_file",
+                key: settings.ca_setting,
             }
         };
         let client = tls::client(trust, |builder| {
@@ -175,7 +175,7 @@ impl Transport {
             let (deadline, fault) = self.deadline(start, size, &progress);
             match timeout_at(next_look(deadline), answer.as_mut()).await {
                 Ok(Ok(response)) => break response,
-                Ok(Err(error)) => return Err(self.fault(&error)),
+                Ok(Err(error)) => return Err(self.fault(error)),
                 Err(_) if self.is_given_up(progress.last()) => return Err(Fault::Shutdown),
                 // Progress since then has moved the deadline.
                 Err(_) if self.deadline(start, size, &progress).0 > Instant::now() => {}
@@ -256,22 +256,27 @@ impl Transport {
         }
     }
 
-    fn fault(&self, error: &reqwest::Error) -> Fault {
-        let cause = root_cause(error);
-        if chain(error).any(|source| source.is::<rustls::Error>()) {
-            Fault::Tls(cause)
-        } else if error.is_connect() && error.is_timeout() {
-            Fault::Connect(format!("no connection within {:?}", self.timeout))
-        } else if error.is_connect() {
-            Fault::Connect(cause)
-        } else if chain(error).any(|source| {
+    fn fault(&self, cause: reqwest::Error) -> Fault {
+        let is_tls = chain(&cause).any(|source| source.is::<rustls::Error>());
+        let is_not_http = chain(&cause).any(|source| {
             source
                 .downcast_ref::<hyper::Error>()
                 .is_some_and(hyper::Error::is_parse)
-        }) {
-            Fault::NotHttp(cause)
+        });
+        let (is_connect, is_timeout) = (cause.is_connect(), cause.is_timeout());
+        let words = match !is_tls && is_connect && is_timeout {
+            true => format!("no connection within {:?}", self.timeout),
+            false => root_cause(&cause),
+        };
+        let broken = Broken { words, cause };
+        if is_tls {
+            Fault::Tls(broken)
+        } else if is_connect {
+            Fault::Connect(broken)
+        } else if is_not_http {
+            Fault::NotHttp(broken)
         } else {
-            Fault::Lost(cause)
+            Fault::Lost(broken)
         }
     }
 }

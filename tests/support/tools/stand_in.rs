@@ -12,9 +12,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-use run_record_archiver::artdaqdb::{self, ArtdaqDb};
+use run_record_archiver::artdaqdb::{self, ArtdaqDb, ArtdaqUri};
 use run_record_archiver::fhicl;
 use run_record_archiver::run::{FclFile, Run};
+use run_record_archiver::shutdown::Shutdown;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -101,7 +102,8 @@ impl Tool {
     /// a directory beside it with links to its collections.
     fn open(&self) -> Box<dyn ArtdaqDb> {
         let Some(root) = self.uri.strip_prefix("filesystemdb://") else {
-            return artdaqdb::open(&self.uri, None).unwrap();
+            let uri = ArtdaqUri::parse(&self.uri).unwrap();
+            return artdaqdb::open(&uri, None, &Shutdown::default());
         };
         let links = self.directory.join(std::process::id().to_string());
         fs::create_dir(&links).unwrap();
@@ -110,7 +112,7 @@ impl Tool {
             fs::create_dir_all(&target).unwrap();
             std::os::unix::fs::symlink(target, links.join(collection)).unwrap();
         }
-        artdaqdb::open(&format!("filesystemdb://{}", links.display()), None).unwrap()
+        artdaqdb::open(&ArtdaqUri::of_directory(&links), None, &Shutdown::default())
     }
 
     fn end(&self, code: i32) -> ! {

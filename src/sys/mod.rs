@@ -1,0 +1,6 @@
+//! What the archiver needs of the system, each in one place: how long it waits
+//! for others, how it tries again, addresses.
+
+pub mod patience;
+pub mod retry;
+pub mod url;
