@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use measured::{Measured, measure};
+use measured::{Measured, measure, measure_until};
 use support::mongod::{Kind, Mongod};
 use support::ucondb_server::{
     FOLDER, OBJECT, Options, PASSWORD, StoredVersion, Transport, USER, UconDbServer,
@@ -67,6 +67,9 @@ fn main() {
         for archived in ARCHIVES {
             one(archived);
         }
+    }
+    if wanted("many") {
+        many();
     }
     if wanted("report") {
         report::bench();
@@ -124,6 +127,49 @@ fn one(archived: u64) {
     }
 }
 
+/// Many small runs and many that fail: what is written down for each must not be
+/// what takes the time. Ends with an error if a bound is broken.
+fn many() {
+    const RUNS: u64 = 4_000;
+    let import = |have_ended| {
+        let site = Site::new(2, None);
+        archive::tiny_records(&site.path("run_records"), RUNS, have_ended);
+        measure(&mut site.archiver(&["--import-only"])).wall
+    };
+    // In turn, so that a machine that gets slower does so for both.
+    let pairs = [(); 3].map(|()| (import(true), import(false)));
+    let mut ratios = pairs.map(|(ended, going)| going.as_secs_f64() / ended.as_secs_f64());
+    ratios.sort_by(f64::total_cmp);
+    figure("4000 tiny runs", milliseconds(pairs[1].0), "ms");
+    figure(
+        "4000 tiny runs without stop time",
+        milliseconds(pairs[1].1),
+        "ms",
+    );
+    println!(
+        "without stop time to with it\t{:.2}\t(at most 1.3)",
+        ratios[1]
+    );
+
+    let site = Site::new(2, None);
+    archive::empty_records(&site.path("run_records"), 5_000);
+    let empty = measure_until(&mut site.archiver(&["--import-only"]), 1).wall;
+    figure("5000 empty directories", milliseconds(empty), "ms");
+    let site = Site::new(2, None);
+    archive::broken_records(&site.path("run_records"), 10_000);
+    let failing = measure_until(&mut site.archiver(&["--import-only"]), 1).wall;
+    figure("10000 failing runs", milliseconds(failing), "ms");
+    assert!(ratios[1] <= 1.3, "runs without a stop time take too long");
+    assert!(
+        empty < Duration::from_secs(3),
+        "empty directories take too long"
+    );
+    assert!(
+        failing < Duration::from_secs(10),
+        "failing runs take too long"
+    );
+}
+
 /// Prints a figure.
 fn figure(name: &str, value: f64, unit: &str) {
     println!("{name}\t{value:.1}\t{unit}");
@@ -154,7 +200,7 @@ impl Site {
             "app: {{work_dir: '{work}', batch_size: 0, parallel_workers: {workers}}}\n\
              fhiclize_generate: [boot, metadata, known_boardreaders_list, RunHistory, RunHistory2, \
              settings, setup, environment, ranks]\n\
-             source_files: {{run_records_dir: '{records}'}}\n\
+             source_files: {{run_records_dir: '{records}', settle_seconds: 0}}\n\
              artdaq_db: {{fcl_conf_dir: '{schema}', database_uri: '{database}'}}\n\
              ucon_db: {{server_url: '{url}', folder_name: '{FOLDER}', object_name: '{OBJECT}', \
              writer_user: '{USER}', writer_password: '{PASSWORD}'}}\n",

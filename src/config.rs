@@ -128,6 +128,9 @@ pub struct SourceFiles {
     pub incomplete_runs: IncompletePolicy,
     /// After this time such a run counts as complete without one.
     pub incomplete_after: Duration,
+    /// For how long nothing of a record must have changed before it is archived; zero
+    /// for records that are known to be whole.
+    pub settle: Duration,
 }
 
 /// Section `artdaq_db`.

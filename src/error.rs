@@ -25,6 +25,9 @@ pub enum Disposition {
     FailRun,
     /// The run may succeed when tried again.
     RetryRun,
+    /// The run is not whole yet: it is neither failed nor attempted, and the next
+    /// execution looks again.
+    LeaveRun,
     /// Nothing the run can help: a database unreachable, a disk full,
     /// credentials refused. The stage stops; its runs are neither failed nor
     /// attempted.

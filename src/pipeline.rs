@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::clock;
 use crate::error::{Disposition, Error, Result};
 use crate::reporter::stage_report::{Ending, StageReport};
@@ -19,6 +21,7 @@ pub use journal::{FailureDetails, Journal, Memory, Store};
 pub use migrator::{MigrateOptions, Migrator};
 use plan::Outlook;
 pub use plan::Plan;
+pub use settle::{Noted, Patience, Readiness};
 
 pub mod event;
 mod fuzz;
@@ -29,6 +32,7 @@ pub mod migrator;
 mod plan;
 pub mod recovery;
 mod rest;
+pub mod settle;
 mod workers;
 
 /// How long processed runs wait at least for the database to make them visible
@@ -72,6 +76,12 @@ pub trait Stage: Sync {
     /// Tries a store that may have caused the failures of runs. `archived` are the
     /// runs that were archived before, without the failed ones.
     fn trial(&self, side: Side, archived: &BTreeSet<Run>) -> Trial;
+
+    /// Whether the source of a run is whole. `noted` is how it looked before.
+    fn readiness(&self, run: Run, noted: Option<&Noted>) -> Readiness {
+        let _ = (run, noted);
+        Readiness::Ready
+    }
 
     /// Identifies the source of a run as it is now: another text means that
     /// another attempt at a failed run is worth its while. `None` if the source
@@ -257,6 +267,8 @@ pub struct Settings {
     pub batch_size: usize,
     /// Runs below this one are left alone.
     pub first_run: Option<Run>,
+    /// For how long nothing of a record must have changed before it is archived.
+    pub settle: Duration,
     /// Failures made on purpose, for trials.
     pub fuzz: Fuzz,
     /// Whether to say what would be done, and to do nothing.
@@ -326,11 +338,29 @@ fn work<S: Stage>(
         batch_size: settings.batch_size,
         now,
     };
-    let plan = Plan::new(&survey, mode, &outlook);
+    let mut noted = BTreeMap::new();
+    let mut gate = |run: Run| match stage.readiness(run, journal.noted(run).as_ref()) {
+        Readiness::Ready => true,
+        Readiness::Restless => {
+            log::warn!(
+                target: kind.target(),
+                "Run {run}: the change times of its record moved for a day though its contents did \
+                 not: it is taken all the same. Does a backup or a job touch the records?"
+            );
+            true
+        }
+        Readiness::Waits(look) => {
+            noted.insert(run, look);
+            false
+        }
+    };
+    let plan = Plan::new(&survey, mode, &outlook, &mut gate);
     plan.announce(kind, mode, journal.store(kind).failure_log());
     let left = outlook.left;
     report.is_retry = matches!(mode, Mode::Retry { .. });
     rest::note_plan(report, &plan);
+    report.never_settled = never_settled(&noted, now);
+    report.settled_from = now.checked_add(settings.settle).ok();
     if settings.dry_run {
         report.planned = plan.to_archive();
         report.failures = memory.failures.runs.len();
@@ -348,7 +378,7 @@ fn work<S: Stage>(
     let source = survey.source.clone();
     let taken: RunSet = plan.to_archive().into_iter().collect();
     let left = left.difference(&taken);
-    let mut ledger = journal.open_ledger(kind, survey, memory, &left, plan.apart())?;
+    let mut ledger = journal.open_ledger(kind, survey, memory, &left, plan.apart(), noted)?;
     let alone = workers::set_suspects_apart(stage, &mut jobs, context, &mut ledger, report)?;
     if jobs.len() + alone.len() > 0 {
         let all: Vec<_> = jobs.iter().chain(&alone).cloned().collect();
@@ -367,6 +397,14 @@ fn work<S: Stage>(
         .collect();
     rest::note_rest(report, &ledger.backlog(), ledger.failures(), &source);
     Ok(())
+}
+
+/// The runs whose records were looked at for more than a day and never settled.
+fn never_settled(noted: &BTreeMap<Run, Noted>, now: Timestamp) -> RunSet {
+    let long = noted
+        .iter()
+        .filter(|(_, noted)| now.duration_since(noted.first) >= SignedDuration::from_hours(24));
+    long.map(|(run, _)| *run).collect()
 }
 
 /// Compares the stores with what they were seen to have.

@@ -41,6 +41,7 @@ mod report_history;
 mod report_status;
 mod run_record_read;
 mod schedule;
+mod settled_records;
 mod shutdown_everywhere;
 mod shutdown_waits;
 mod systemd_units;

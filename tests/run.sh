@@ -112,7 +112,7 @@ example() {
     env -i PATH="$PATH" HOME="$HOME" LANG=C.UTF-8 \
         ${CARGO_HOME:+CARGO_HOME="$CARGO_HOME"} ${RUSTUP_HOME:+RUSTUP_HOME="$RUSTUP_HOME"} \
         ${CARGO_TARGET_DIR:+CARGO_TARGET_DIR="$CARGO_TARGET_DIR"} \
-        ARCHIVER_ENV_FILE=/dev/null WORK_DIR="$scratch/work" \
+        ARCHIVER_ENV_FILE=/dev/null WORK_DIR="$scratch/work" SETTLE_SECONDS=0 \
         ./run_archiver.sh config.example.yaml
 }
 fail() {

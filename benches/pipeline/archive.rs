@@ -44,6 +44,32 @@ fn generated(directory: &Path) -> PathBuf {
     directory.to_path_buf()
 }
 
+/// Records of two small files each, which have a stop time or not.
+pub fn tiny_records(directory: &Path, runs: u64, have_ended: bool) {
+    let stop = match have_ended {
+        true => "DAQInterface stop time: Mon Nov 23 08:35:14 UTC 2026\n",
+        false => "",
+    };
+    for run in 1..=runs {
+        let record = directory.join(run.to_string());
+        fs::create_dir(&record).expect("a directory");
+        fs::write(record.join("tpc01.fcl"), format!("mark: {run}\n")).expect("a file");
+        let metadata = format!(
+            "Config name: bench\n\nDAQInterface start time: Mon Nov 23 07:35:14 UTC 2026\n{stop}"
+        );
+        fs::write(record.join("metadata.txt"), metadata).expect("a file");
+    }
+}
+
+/// Records that are no FHiCL.
+pub fn broken_records(directory: &Path, runs: u64) {
+    for run in 1..=runs {
+        let record = directory.join(run.to_string());
+        fs::create_dir(&record).expect("a directory");
+        fs::write(record.join("tpc01.fcl"), "mark: [\n").expect("a file");
+    }
+}
+
 /// Run directories with nothing in them.
 pub fn empty_records(directory: &Path, runs: u64) {
     for run in 1..=runs {

@@ -16,6 +16,11 @@ pub struct Measured {
 
 /// Runs a program, which must succeed.
 pub fn measure(command: &mut Command) -> Measured {
+    measure_until(command, 0)
+}
+
+/// Runs a program, which must end with this exit code.
+pub fn measure_until(command: &mut Command, code: i32) -> Measured {
     let cpu = children_cpu();
     let started = Instant::now();
     let mut child = command.stdout(Stdio::null()).spawn().expect("the archiver");
@@ -28,7 +33,7 @@ pub fn measure(command: &mut Command) -> Measured {
         }
     };
     let wall = started.elapsed();
-    assert!(status.success(), "{status}");
+    assert_eq!(status.code(), Some(code), "{status}");
     Measured {
         wall,
         cpu: children_cpu() - cpu,

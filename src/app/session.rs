@@ -9,7 +9,9 @@ use crate::cli::{CommandLine, Mode};
 use crate::config::Config;
 use crate::error::Result;
 use crate::pipeline::importer::ListUcondb;
-use crate::pipeline::{self, Fuzz, Importer, Journal, MigrateOptions, Migrator, Settings};
+use crate::pipeline::{
+    self, Fuzz, Importer, Journal, MigrateOptions, Migrator, Patience, Settings,
+};
 use crate::run::Run;
 use crate::run_record::Generated;
 use crate::shutdown::Shutdown;
@@ -64,6 +66,7 @@ impl<'a> Session<'a> {
             retry_delay: app.retry_delay_seconds,
             batch_size: app.batch_size,
             first_run: None,
+            settle: self.config.source_files.settle,
             fuzz: Fuzz {
                 skip_percent: fuzz.random_skip_percent,
                 skip_is_permanent: fuzz.random_skip_retry,
@@ -86,6 +89,10 @@ impl<'a> Session<'a> {
             self.artdaqdb.as_ref(),
             list_ucondb,
             &self.journal,
+            Patience {
+                settle: self.config.source_files.settle,
+                empty: self.config.source_files.incomplete_after,
+            },
         )
     }
 

@@ -242,6 +242,7 @@ fn source_files(mut section: Section<'_>) -> SourceFiles {
         run_records_dir: section.required("run_records_dir", "/daq/run_records", path),
         incomplete_runs: section.or("incomplete_runs", IncompletePolicy::Archive, policy),
         incomplete_after: section.or("incomplete_after_hours", 72 * HOUR, hours),
+        settle: section.or("settle_seconds", Duration::from_secs(300), settle),
     };
     section.finish();
     source_files
@@ -251,6 +252,10 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 fn hours(value: &str) -> Result<Duration, String> {
     whole(0..=100_000_u32)(value).map(|hours| hours * HOUR)
+}
+
+fn settle(value: &str) -> Result<Duration, String> {
+    whole(0..=86_400_u64)(value).map(Duration::from_secs)
 }
 
 fn policy(value: &str) -> Result<IncompletePolicy, String> {

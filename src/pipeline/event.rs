@@ -72,6 +72,13 @@ pub enum Event<'a> {
         /// How long the worker waits.
         delay: Duration,
     },
+    /// A run is not whole yet, and waits for the next execution.
+    Waits {
+        /// The run.
+        run: Run,
+        /// What shows it.
+        error: &'a Error,
+    },
     /// A run is left for the next execution because of a shutdown.
     Left {
         /// The run.
@@ -251,6 +258,10 @@ impl Observer for LogLines {
                 target: target,
                 "Retrying run {run} in {} seconds...",
                 delay.as_secs_f64()
+            ),
+            Event::Waits { run, error } => log::info!(
+                target: target,
+                "Run {run} waits for the next execution: {error}"
             ),
             Event::Left { run } => {
                 log::info!(target: target, "Run {run} is left for the next execution");

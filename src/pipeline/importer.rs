@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::journal::{Journal, Store};
+use super::settle::{self, Noted, Patience, Readiness};
 use super::{Done, Fault, Job, Side, Stage, Survey, Trial};
 use crate::artdaqdb::{ArtdaqDb, Presence};
+use crate::clock;
 use crate::error::{Disposition, Error, Result};
 use crate::faults::{self, fs};
 use crate::fhicl;
@@ -25,6 +27,8 @@ pub struct Importer<'a> {
     artdaqdb: &'a dyn ArtdaqDb,
     list_ucondb: ListUcondb<'a>,
     journal: &'a Journal,
+    patience: Patience,
+    is_local: bool,
     schema: FclFile,
 }
 
@@ -70,6 +74,7 @@ impl<'a> Importer<'a> {
         artdaqdb: &'a dyn ArtdaqDb,
         list_ucondb: ListUcondb<'a>,
         journal: &'a Journal,
+        patience: Patience,
     ) -> Result<Importer<'a>> {
         Ok(Importer {
             run_records_dir,
@@ -77,6 +82,8 @@ impl<'a> Importer<'a> {
             artdaqdb,
             list_ucondb,
             journal,
+            patience,
+            is_local: settle::is_local(run_records_dir),
             schema: read_schema(fcl_conf_dir)?,
         })
     }
@@ -153,9 +160,14 @@ impl<'a> Importer<'a> {
     }
 
     fn import(&self, run: Run, path: &Path) -> Result<Done, Fault> {
+        let before = self.look_again(run, path)?;
         log::debug!(target: TARGET, "Run {run}: Reading {}", path.display());
         let record = RunRecord::read(run, path, &self.options());
         let mut record = record.map_err(|error| unreadable(error, path))?;
+        let after = Snapshot::take(path).map_err(|error| unreadable(error, path))?;
+        if after != before {
+            return Err(not_whole(path, "changed while it was read"));
+        }
         if record.update.files.is_empty() {
             log::debug!(target: TARGET, "Run {run}: No start or stop time, so no RunHistory2");
         }
@@ -177,6 +189,20 @@ impl<'a> Importer<'a> {
             awaits_stop_time: record.update.awaits_stop_time,
             ..Done::default()
         })
+    }
+
+    /// Looks whether a record is still as settled as when the run was planned, and
+    /// returns how it looks.
+    fn look_again(&self, run: Run, path: &Path) -> Result<Snapshot, Fault> {
+        let snapshot = Snapshot::take(path).map_err(|error| unreadable(error, path))?;
+        let noted = self.journal.noted(run);
+        match self
+            .patience
+            .look(&snapshot, noted.as_ref(), self.is_local, clock::now())
+        {
+            Readiness::Ready | Readiness::Restless => Ok(snapshot),
+            Readiness::Waits(_) => Err(not_whole(path, "changed since this execution began")),
+        }
     }
 
     fn complete(&self, run: Run, path: &Path) -> Result<Done, Fault> {
@@ -336,6 +362,17 @@ impl Stage for Importer<'_> {
         }
     }
 
+    fn readiness(&self, run: Run, noted: Option<&Noted>) -> Readiness {
+        let record = self.run_records_dir.join(run.to_string());
+        match Snapshot::take(&record) {
+            Ok(snapshot) => self
+                .patience
+                .look(&snapshot, noted, self.is_local, clock::now()),
+            // The job finds the same, and says so.
+            Err(_) => Readiness::Ready,
+        }
+    }
+
     fn evidence(&self, run: Run) -> Option<String> {
         let record = self.run_records_dir.join(run.to_string());
         Some(Snapshot::take(&record).ok()?.digest())
@@ -359,6 +396,17 @@ impl Importer<'_> {
             }
         }
         Trial::Inconclusive
+    }
+}
+
+/// A record that is still being written to.
+fn not_whole(record: &Path, what: &str) -> Fault {
+    Fault {
+        disposition: Disposition::LeaveRun,
+        ..Fault::of_run(Error::RunRecord {
+            path: record.to_path_buf(),
+            problem: format!("it {what}, so it may not be whole yet"),
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::incomplete::IncompleteRuns;
+use super::settle::Noted;
 use crate::clock;
 use crate::error::Result;
 use crate::run::{Run, StageKind};
@@ -141,6 +142,12 @@ impl Journal {
     #[must_use]
     pub fn declarations(&self) -> Vec<Ignored> {
         self.notes().ignored.clone()
+    }
+
+    /// How the record of an open run looked when it had not settled.
+    #[must_use]
+    pub fn noted(&self, run: Run) -> Option<Noted> {
+        self.notes().looks.get(&run.0).cloned()
     }
 
     /// The runs of all declarations.

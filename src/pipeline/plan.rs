@@ -53,6 +53,8 @@ pub struct Plan {
     pub held_back: RunSet,
     /// Late arrivals of which it cannot be told whether UconDB has them.
     pub waiting: RunSet,
+    /// Still being written, as far as can be told.
+    pub settling: RunSet,
     /// Removed from the archive after they were archived.
     pub pruned: RunSet,
     /// Left by an earlier archiver, and not taken.
@@ -73,7 +75,14 @@ pub struct Plan {
 
 impl Plan {
     /// Decides from what source and archive have and what is remembered.
-    pub(super) fn new<J>(survey: &Survey<J>, mode: Mode, outlook: &Outlook) -> Plan {
+    /// `gate` says whether a run's source is whole; it is asked only about runs that
+    /// would be taken.
+    pub(super) fn new<J>(
+        survey: &Survey<J>,
+        mode: Mode,
+        outlook: &Outlook,
+        gate: &mut dyn FnMut(Run) -> bool,
+    ) -> Plan {
         let mut plan = Plan {
             updates: survey.updates.keys().copied().collect(),
             ..Plan::default()
@@ -82,7 +91,7 @@ impl Plan {
             Mode::Full => {
                 plan.new = plan.set_apart(survey, outlook, false);
             }
-            Mode::Incremental => plan.incremental(survey, outlook),
+            Mode::Incremental => plan.incremental(survey, outlook, gate),
             Mode::Retry { only } => {
                 let asked = |run: &Run| only.is_none_or(|only| only.contains(*run));
                 plan.set_apart(survey, outlook, true);
@@ -115,6 +124,15 @@ impl Plan {
                 }
             }
         }
+        if mode != Mode::Incremental {
+            plan.new = settled(
+                std::mem::take(&mut plan.new),
+                usize::MAX,
+                gate,
+                &mut plan.settling,
+            )
+            .0;
+        }
         plan
     }
 
@@ -145,7 +163,12 @@ impl Plan {
 
     /// New runs above the highest archived run, then late arrivals, then what
     /// failed and is due.
-    fn incremental<J>(&mut self, survey: &Survey<J>, outlook: &Outlook) {
+    fn incremental<J>(
+        &mut self,
+        survey: &Survey<J>,
+        outlook: &Outlook,
+        gate: &mut dyn FnMut(Run) -> bool,
+    ) {
         let mut open = self.set_apart(survey, outlook, true);
         open.retain(|run| !outlook.failures.runs.contains(run));
         let highest = survey.archived.last().copied();
@@ -174,16 +197,20 @@ impl Plan {
             0 => usize::MAX,
             size => size,
         };
-        let for_new = match late.is_empty() || limit == 1 {
+        // Runs that wait take no place.
+        let settling = &mut self.settling;
+        let (first_late, more_late) = settled(late, 1, gate, settling);
+        let for_new = match first_late.is_empty() || limit == 1 {
             true => limit,
             // One place of it is kept for late arrivals.
             false => limit - 1,
         };
-        let beyond = new.split_off(new.len().min(for_new));
-        let for_late = limit.saturating_sub(new.len()).max(1);
-        let beyond_late = late.split_off(late.len().min(for_late));
+        let (new, beyond) = settled(new, for_new, gate, settling);
+        let for_late = limit.saturating_sub(new.len()).max(1) - 1;
+        let (other_late, beyond_late) = settled(more_late, for_late, gate, settling);
         self.beyond_limit = beyond.into_iter().chain(beyond_late).collect();
-        (self.new, self.late) = (new, late);
+        self.new = new;
+        self.late = first_late.into_iter().chain(other_late).collect();
 
         let mut updates = std::mem::take(&mut self.updates);
         updates.truncate(limit);
@@ -197,6 +224,8 @@ impl Plan {
             })
             .filter(|run| !outlook.ignored.contains(*run))
             .collect();
+        let retries = std::mem::take(&mut self.retries);
+        self.retries = settled(retries, usize::MAX, gate, &mut self.settling).0;
     }
 
     fn take<J>(&mut self, survey: &Survey<J>, asked: Vec<Run>) {
@@ -274,6 +303,11 @@ impl Plan {
             count(&self.pruned),
             &self.pruned.to_string(),
             "were removed from artdaqDB after they were archived, and are taken only with --runs",
+        );
+        say(
+            count(&self.settling),
+            &self.settling.to_string(),
+            "are still being written, and wait until nothing changes any longer",
         );
         say(
             count(&self.ignored),
@@ -373,6 +407,30 @@ impl Plan {
         }
         log::info!(target: target, "{title}: Runs {}", ranges(&runs));
     }
+}
+
+/// Takes at most so many runs whose source is whole, in their order, and returns
+/// them and those that were not looked at. Runs that wait go into `settling`.
+fn settled(
+    runs: Vec<Run>,
+    limit: usize,
+    gate: &mut dyn FnMut(Run) -> bool,
+    settling: &mut RunSet,
+) -> (Vec<Run>, Vec<Run>) {
+    let mut taken = Vec::new();
+    let mut waiting = Vec::new();
+    let mut runs = runs.into_iter();
+    while taken.len() < limit
+        && let Some(run) = runs.next()
+    {
+        match gate(run) {
+            true => taken.push(run),
+            false => waiting.push(run),
+        }
+    }
+    let waiting: BTreeSet<Run> = waiting.into_iter().collect();
+    *settling = settling.union(&waiting.into_iter().collect());
+    (taken, runs.collect())
 }
 
 /// Runs as `--runs` takes them: without blanks.

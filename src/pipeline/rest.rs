@@ -14,6 +14,7 @@ pub(super) fn note_plan(report: &mut StageReport, plan: &Plan) {
     report.late = plan.late.len();
     report.held_back = plan.held_back.clone();
     report.waiting = plan.waiting.clone();
+    report.settling = plan.settling.clone();
     report.pruned = plan.pruned.clone();
     report.ignored = plan.ignored.clone();
     report.below_first = plan.below_first.clone();
@@ -37,7 +38,8 @@ pub(super) fn note_rest(
     let open: RunSet = open.into_iter().collect();
     report.open = open
         .difference(&report.held_back)
-        .difference(&report.waiting);
+        .difference(&report.waiting)
+        .difference(&report.settling);
     report.gone = failures.runs.difference(source).copied().collect();
     report.next_try = report
         .failed_open

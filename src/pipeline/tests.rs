@@ -78,6 +78,7 @@ impl Fake {
                 retry_delay: Duration::ZERO,
                 batch_size: 0,
                 first_run: None,
+                settle: Duration::ZERO,
                 fuzz: Fuzz::default(),
                 dry_run: false,
             },

@@ -36,6 +36,8 @@ enum Answer<'j, J> {
     Processed(&'j Planned<J>, Done, Instant),
     /// Failed for good.
     Failed(&'j Planned<J>, Failed),
+    /// The run is not whole yet; it is neither archived nor failed.
+    Waits(Run),
     /// The stage cannot go on; the run is neither archived nor failed.
     Stop(Error),
 }
@@ -54,7 +56,7 @@ impl Failed {
     fn may_be_the_stores(&self) -> Option<Side> {
         match self.fault.disposition {
             Disposition::RetryRun => self.fault.side,
-            Disposition::FailRun | Disposition::StopStage => None,
+            Disposition::FailRun | Disposition::LeaveRun | Disposition::StopStage => None,
         }
     }
 }
@@ -138,14 +140,15 @@ pub(super) fn run<S: Stage>(
             total,
             ..Counts::default()
         },
+        waiting: 0,
     };
     for (jobs, workers) in [(jobs, workers), (alone, 1)] {
         if !jobs.is_empty() && books.report.obstacle().is_none() {
             run_part(stage, jobs, workers, context, &mut books);
         }
     }
-    let settled = books.counts.settled;
-    report.left = total - settled - report.untried;
+    let ended = books.counts.settled + books.waiting;
+    report.left = total - ended - report.untried;
 }
 
 fn run_part<S: Stage>(
@@ -313,6 +316,13 @@ impl<'j, S: Stage> Shared<'j, S> {
                 return None;
             }
             let outcome = match fault.disposition {
+                Disposition::LeaveRun => {
+                    self.tell(&Event::Waits {
+                        run,
+                        error: &fault.error,
+                    });
+                    return Some(Answer::Waits(run));
+                }
                 Disposition::StopStage => FailedAttempt::StageStops,
                 Disposition::RetryRun if attempt < attempts => FailedAttempt::Retried,
                 Disposition::RetryRun | Disposition::FailRun => FailedAttempt::Final,
@@ -382,6 +392,8 @@ struct Books<'b, 'l> {
     ledger: &'b mut Ledger<'l>,
     report: &'b mut StageReport,
     counts: Counts,
+    /// Runs that were found not to be whole yet.
+    waiting: usize,
 }
 
 /// Publishes what the workers processed and writes down what became of each run.
@@ -437,8 +449,16 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
                 Some(side) => self.held.push((planned, failed, side)),
                 None => self.fail(planned, &failed),
             },
+            Answer::Waits(run) => self.wait_for(run),
             Answer::Stop(error) => self.stop(error),
         }
+    }
+
+    /// Notes a run that is not whole yet.
+    fn wait_for(&mut self, run: Run) {
+        let settling = &mut self.books.report.settling;
+        *settling = settling.union(&RunSet::all_of(run..=run));
+        self.books.waiting += 1;
     }
 
     /// Keeps the workers from taking jobs, and takes in what they still have.
@@ -505,6 +525,7 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
                     // Its own fault shows nothing of the store.
                     self.fail(planned, &failed);
                 }
+                Some(Answer::Waits(run)) => self.wait_for(run),
                 Some(Answer::Stop(error)) => return self.stop(error),
                 None => return,
             }
@@ -573,7 +594,9 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
         }
         let class = match failed.fault.disposition {
             Disposition::FailRun => FailureClass::Permanent,
-            Disposition::RetryRun | Disposition::StopStage => FailureClass::Transient,
+            Disposition::RetryRun | Disposition::LeaveRun | Disposition::StopStage => {
+                FailureClass::Transient
+            }
         };
         let details = FailureDetails::new(
             class,

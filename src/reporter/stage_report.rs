@@ -40,6 +40,12 @@ pub struct StageReport {
     pub held_back: RunSet,
     /// Late arrivals of which it cannot be told whether UconDB has them.
     pub waiting: RunSet,
+    /// Runs whose record is still being written.
+    pub settling: RunSet,
+    /// When records that were written to a moment ago have settled.
+    pub settled_from: Option<Timestamp>,
+    /// Of them, those that were looked at for more than a day.
+    pub never_settled: RunSet,
     /// Runs that were removed from the archive after they were archived.
     pub pruned: RunSet,
     /// Runs that are not archived, as an operator declared.
@@ -121,6 +127,9 @@ impl StageReport {
             late: 0,
             held_back: RunSet::default(),
             waiting: RunSet::default(),
+            settling: RunSet::default(),
+            settled_from: None,
+            never_settled: RunSet::default(),
             pruned: RunSet::default(),
             ignored: RunSet::default(),
             below_first: RunSet::default(),

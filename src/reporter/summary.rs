@@ -237,6 +237,14 @@ fn next_of_stage(report: &StageReport, command: &str, steps: &mut Vec<String>) {
             report.left_by_earlier.len()
         ));
     }
+    if let (false, Some(time)) = (report.settling.is_empty(), report.settled_from) {
+        steps.push(format!(
+            "run the same command again from {} on ({} run(s) were written to a moment ago and may \
+             not be whole)",
+            local(time),
+            report.settling.len()
+        ));
+    }
     let is_stopped = matches!(report.ending, Ending::Stopped(_));
     if !report.open.is_empty() && !is_stopped && report.planned.is_empty() {
         steps.push(format!(
@@ -326,6 +334,7 @@ fn log_stage(report: &StageReport) {
         );
     }
     let lists = [
+        (&report.settling, "still being written"),
         (&report.left_by_earlier, "were left by an earlier archiver"),
         (
             &report.waiting,
@@ -338,6 +347,13 @@ fn log_stage(report: &StageReport) {
         if !runs.is_empty() {
             log::info!("  {title}: {} run(s) {what}: {runs}", runs.len());
         }
+    }
+    if !report.never_settled.is_empty() {
+        log::warn!(
+            "  {title}: {} run(s) were still being written a day after they were first seen: {}",
+            report.never_settled.len(),
+            report.never_settled
+        );
     }
     if report.untried > 0 {
         log::info!(

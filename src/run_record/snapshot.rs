@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use jiff::Timestamp;
 use md5::{Digest, Md5};
 
 use crate::error::{Error, Result};
@@ -15,9 +16,10 @@ use crate::faults::fs;
 /// How deep directories below a record are looked into. Records have one level.
 const DEPTH: u32 = 4;
 
-/// A record's files, each with what changes when the file does.
+/// A record's files, each with what changes when the file does, and the last
+/// change of a directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Snapshot(BTreeMap<OsString, Stamp>);
+pub struct Snapshot(BTreeMap<OsString, Stamp>, Option<(i64, i64)>);
 
 /// What changes when a file does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,8 @@ impl Snapshot {
 
     fn add(&mut self, directory: &Path, prefix: &OsString, depth: u32) -> Result<()> {
         let failed = |source| Error::io("look at", directory, source);
+        let own = fs::metadata(directory).map_err(failed)?;
+        self.1 = self.1.max(Some((own.ctime(), own.ctime_nsec())));
         for entry in fs::read_dir(directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let mut name = prefix.clone();
@@ -68,6 +72,21 @@ impl Snapshot {
         Ok(())
     }
 
+    /// When a file or a directory of the record changed for the last time.
+    #[must_use]
+    pub fn newest_change(&self) -> Option<Timestamp> {
+        let stamps = self.0.values().map(|stamp| stamp.changed);
+        let (seconds, nanoseconds) = stamps.chain(self.1).max()?;
+        Timestamp::new(seconds, i32::try_from(nanoseconds).unwrap_or_default()).ok()
+    }
+
+    /// Identifies the names, sizes and modification times alone: what backups and
+    /// changes of modes leave as it is.
+    #[must_use]
+    pub fn digest_of_contents(&self) -> String {
+        self.digest_with(|stamp| vec![stamp.modified.0, stamp.modified.1])
+    }
+
     /// Whether the record has no file.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -77,17 +96,21 @@ impl Snapshot {
     /// Identifies the snapshot: the MD5 of all that it holds, in hexadecimal.
     #[must_use]
     pub fn digest(&self) -> String {
+        self.digest_with(|stamp| {
+            let Stamp {
+                modified, changed, ..
+            } = stamp;
+            vec![modified.0, modified.1, changed.0, changed.1]
+        })
+    }
+
+    fn digest_with(&self, times: impl Fn(&Stamp) -> Vec<i64>) -> String {
         let mut digest = Md5::new();
         for (name, stamp) in &self.0 {
             digest.update((name.len() as u64).to_le_bytes());
             digest.update(name.as_bytes());
-            let Stamp {
-                size,
-                modified,
-                changed,
-            } = stamp;
-            digest.update(size.to_le_bytes());
-            for number in [modified.0, modified.1, changed.0, changed.1] {
+            digest.update(stamp.size.to_le_bytes());
+            for number in times(stamp) {
                 digest.update(number.to_le_bytes());
             }
         }

@@ -93,7 +93,9 @@ impl DirectoryUconDb {
         let disposition = match cause.disposition() {
             Disposition::StopStage => Disposition::StopStage,
             _ if is_misplaced => Disposition::StopStage,
-            Disposition::FailRun | Disposition::RetryRun => Disposition::RetryRun,
+            Disposition::FailRun | Disposition::RetryRun | Disposition::LeaveRun => {
+                Disposition::RetryRun
+            }
         };
         self.error(cause, disposition)
     }

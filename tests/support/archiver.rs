@@ -52,6 +52,7 @@ impl Test {
         test = test
             .set("app.work_dir", &at("work"))
             .set("app.retry_delay_seconds", "0.01")
+            .set("source_files.settle_seconds", "0")
             .set("source_files.run_records_dir", &at("run_records"))
             .set("artdaq_db.fcl_conf_dir", &at("schema"))
             .set(

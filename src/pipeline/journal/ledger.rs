@@ -1,12 +1,13 @@
 //! What is known of all runs while a stage works, and the writer of what becomes
 //! of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::failures::{FailureDetails, Failures, write_details};
 use super::{Journal, Memory, Store, details_file};
 use crate::error::Result;
 use crate::faults;
+use crate::pipeline::settle::Noted;
 use crate::pipeline::{Done, Job, Planned, Survey};
 use crate::run::{Run, StageKind};
 use crate::run_set::RunSet;
@@ -50,6 +51,7 @@ impl Journal {
         memory: Memory,
         left: &RunSet,
         set_apart: RunSet,
+        noted: BTreeMap<Run, Noted>,
     ) -> Result<Ledger<'_>> {
         let in_progress = match kind {
             StageKind::Import => self.importing(),
@@ -60,6 +62,15 @@ impl Journal {
         self.change(|notes| {
             for (store, runs) in &survey.sightings {
                 notes.saw(*store, self.places.addresses.of(*store), runs);
+            }
+            if kind == StageKind::Import {
+                let is_open = |run: u64| {
+                    survey.source.contains(&Run(run)) && !survey.archived.contains(&Run(run))
+                };
+                notes.looks.retain(|run, _| is_open(*run));
+                notes
+                    .looks
+                    .extend(noted.into_iter().map(|(run, look)| (run.0, look)));
             }
             let stage = notes.stage_mut(kind);
             stage.left = left.clone();

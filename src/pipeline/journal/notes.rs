@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::faults::fs;
+use crate::pipeline::settle::Noted;
 use crate::run::{Run, StageKind};
 use crate::run_set::RunSet;
 
@@ -31,6 +32,8 @@ pub(super) struct Notes {
     pub(super) migrate: StageNotes,
     /// Runs that an operator declared to be impossible to archive.
     pub(super) ignored: Vec<Ignored>,
+    /// How the records of open runs looked that had not settled.
+    pub(super) looks: BTreeMap<u64, Noted>,
 }
 
 /// What is noted of one stage.

@@ -35,6 +35,7 @@ struct Known {
     left: RunSet,
     first_run: Option<Run>,
     batch_size: usize,
+    unsettled: BTreeSet<Run>,
 }
 
 impl Known {
@@ -46,6 +47,7 @@ impl Known {
             left: RunSet::default(),
             first_run: None,
             batch_size: 0,
+            unsettled: BTreeSet::new(),
         }
     }
 
@@ -60,7 +62,9 @@ impl Known {
             batch_size: self.batch_size,
             now: now(),
         };
-        Plan::new(survey, mode, &outlook)
+        Plan::new(survey, mode, &outlook, &mut |run| {
+            !self.unsettled.contains(&run)
+        })
     }
 }
 
@@ -248,4 +252,27 @@ fn selected_runs_are_taken_and_numbers_that_are_no_run_are_named() {
     assert_eq!(plan.new, list(&[4, 5]));
     assert_eq!(plan.archived_already, 1);
     assert_eq!(plan.unmatched, ["90-99", "200"]);
+}
+
+#[test]
+fn runs_that_are_still_being_written_wait_and_take_no_place() {
+    let known = Known {
+        batch_size: 3,
+        unsettled: runs(&[4, 8, 9]),
+        ..Known::nothing()
+    };
+    let survey = survey(&[4, 5, 6, 7, 8, 9, 10, 11, 12, 13], &[7]);
+    let plan = known.plan(&survey, Mode::Incremental);
+    assert_eq!((plan.new, plan.late), (list(&[10, 11]), list(&[5])));
+    assert_eq!(
+        (plan.settling, plan.beyond_limit),
+        (set("4,8-9"), set("6,12-13"))
+    );
+    let asked = set("8,10");
+    let plan = known.plan(&survey, Mode::Runs(&asked));
+    assert_eq!((plan.new, plan.settling), (list(&[10]), set("8")));
+    assert_eq!(
+        known.plan(&survey, Mode::Full).new,
+        list(&[5, 6, 10, 11, 12, 13])
+    );
 }
