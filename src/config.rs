@@ -20,6 +20,7 @@ pub use self::expand::Environment;
 use crate::artdaqdb::ArtdaqUri;
 use crate::error::{Diagnostic, Error, Result};
 use crate::faults::{self, fs};
+use crate::run::Run;
 use crate::run_record::Generated;
 use crate::ucondb::UconUrl;
 
@@ -128,6 +129,8 @@ pub struct SourceFiles {
     pub incomplete_runs: IncompletePolicy,
     /// After this time such a run counts as complete without one.
     pub incomplete_after: Duration,
+    /// Runs below this one are left alone.
+    pub first_run: Option<Run>,
 }
 
 /// Section `artdaq_db`.

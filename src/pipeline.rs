@@ -21,6 +21,7 @@ use plan::Outlook;
 pub use plan::Plan;
 
 pub mod event;
+pub mod forecast;
 mod fuzz;
 pub mod importer;
 pub mod incomplete;
