@@ -17,7 +17,7 @@ const RANGES: usize = 100;
 /// How many failed runs the table shows.
 const FAILURES: usize = 100;
 
-/// How many characters of a reason or a command are shown.
+/// How many characters of a reason are shown.
 const LONGEST_TEXT: usize = 500;
 
 /// How many executions the table shows.
@@ -232,7 +232,7 @@ fn advice(status: &Status, recommendations: &[Recommendation]) -> Markup {
                             (recommendation.text)
                             @for command in recommendation.shown_commands() {
                                 br;
-                                code { (shortened(command)) }
+                                code { (command) }
                             }
                         }
                     }

@@ -7,6 +7,9 @@ use crate::run_set::RunSet;
 /// From how many failed runs on the operations manual asks for an investigation.
 const HIGH_FAILURE_COUNT: u64 = 50;
 
+/// How many ranges of runs a command names at most.
+const RANGES_OF_A_COMMAND: usize = 100;
+
 /// What a recommendation is about. The names are those of the JSON report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -337,6 +340,11 @@ impl List<'_> {
     ) {
         if let Some(runs) = runs.filter(|runs| !runs.is_empty()) {
             let argument = runs.to_string().replace(' ', "");
+            // The command must fit into a terminal; done, the next report has the rest.
+            let argument = match argument.match_indices(',').nth(RANGES_OF_A_COMMAND - 1) {
+                Some((end, _)) => argument.get(..end).unwrap_or_default().to_owned(),
+                None => argument,
+            };
             let commands = flags
                 .iter()
                 .map(|flags| format!("{} {}", self.command, flags.replace("RUNS", &argument)));
