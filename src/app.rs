@@ -16,9 +16,8 @@ use crate::lock::LockGuard;
 use crate::logging::rotate::Limits;
 use crate::logging::{self, RULE};
 use crate::reporter::metrics;
-use crate::reporter::summary::Summary;
 use crate::shutdown::{self, Shutdown};
-use commands::{Command, Traits};
+use commands::{Command, Traits, Work};
 use ending::Ending;
 use session::Session;
 
@@ -90,13 +89,7 @@ fn look(
 }
 
 /// Runs a command that works on the archives, and returns the exit code.
-fn work(
-    command: &CommandLine,
-    config: &Config,
-    name: String,
-    traits: Traits,
-    run: fn(&Session) -> Result<Summary>,
-) -> u8 {
+fn work(command: &CommandLine, config: &Config, name: String, traits: Traits, run: Work) -> u8 {
     let start = Timestamp::now();
     let shutdown = Shutdown::default();
     if let Err(error) = start_logging(command, config).and_then(|()| shutdown.listen_to_signals()) {
@@ -118,7 +111,10 @@ fn work(
                 "Dry run: says what would be done and writes to no database and no state file"
             );
         }
-        run(&Session::open(command, config, &shutdown)?)
+        match run {
+            Work::Archives(run) => run(&Session::open(command, config, &shutdown)?),
+            Work::WorkDirectory(run) => run(command, config),
+        }
     }));
     let mut ending = Ending::new(command, config, &shutdown, traits);
     let code = ending.conclude(result, start, name);
@@ -162,6 +158,11 @@ fn last_words(shutdown: &Shutdown, code: u8) -> u8 {
     }
     log::info!("{RULE}");
     code
+}
+
+/// How an operator would type the command again, without its mode.
+fn command_to_repeat(command: &CommandLine) -> String {
+    format!("./run_archiver.sh {}", command.config.display())
 }
 
 /// Says what is wrong before there is a log.

@@ -7,12 +7,16 @@ use crate::artdaqdb::ArtdaqDb;
 use crate::config::Config;
 use crate::error::{Error, Result, Severity};
 use crate::exposure;
+use crate::pipeline::{Journal, Store};
 use crate::ucondb::UconDb;
+
+use remembered::Guards;
 
 mod databases;
 mod files;
 mod machine;
 mod notices;
+mod remembered;
 
 /// Checks everything and prints a line for each thing: `✓` for what is well, `!`
 /// for what deserves a look, `✗` for what would keep executions from their work.
@@ -24,6 +28,7 @@ pub fn run(
     config: Result<Config>,
     open_artdaqdb: impl FnOnce(&Config) -> Result<Box<dyn ArtdaqDb>>,
     open_ucondb: impl Fn(&Config, &str) -> Result<Box<dyn UconDb>>,
+    open_journal: impl FnOnce(&Config) -> Result<Journal>,
     out: &mut dyn Write,
 ) -> io::Result<bool> {
     let mut sheet = Sheet::new(out);
@@ -36,13 +41,21 @@ pub fn run(
                 sheet.doubt(format!("Rights: {warning}"));
             }
             files::memory(&config.app, &mut sheet);
-            files::run_records(&config.source_files.run_records_dir, &mut sheet);
+            let journal = remembered::journal(open_journal(&config), &mut sheet);
+            let guards = Guards::new(journal.as_ref());
+            let runs = files::run_records(&config.source_files.run_records_dir, &mut sheet);
+            guards.compare(Store::Records, runs, &mut sheet);
             files::schema(&config.artdaq_db.fcl_conf_dir, &mut sheet);
-            databases::artdaqdb(&config, open_artdaqdb(&config), &mut sheet);
+            let runs = databases::artdaqdb(&config, open_artdaqdb(&config), &mut sheet);
+            guards.compare(Store::Artdaqdb, runs, &mut sheet);
             databases::tools(&config.artdaq_db, &mut sheet);
             let ucon = &config.ucon_db;
             for folder in [&ucon.folder_name].into_iter().chain(&ucon.pending_folder) {
-                databases::ucondb(&config, open_ucondb(&config, folder), &mut sheet);
+                let runs = databases::ucondb(&config, open_ucondb(&config, folder), &mut sheet);
+                // What is known of UconDB is of the folder of finished runs.
+                if *folder == ucon.folder_name {
+                    guards.compare(Store::Ucondb, runs, &mut sheet);
+                }
             }
             notices::email(&config.reporting.email, &mut sheet);
             notices::slack(&config.reporting.slack, &mut sheet);

@@ -43,6 +43,10 @@ pub enum Mode {
     Extract(Run),
     /// State, failures, disk and log, without asking a database.
     Dashboard,
+    /// Declare runs to be impossible to archive.
+    Ignore,
+    /// Take such a declaration back.
+    Unignore,
     /// The completion script of a shell.
     Completions(Shell),
     /// The manual page.
@@ -74,8 +78,10 @@ pub struct CommandLine {
     pub validate: bool,
     /// Say what would be done, write nothing.
     pub dry_run: bool,
-    /// Just these runs.
+    /// Just these runs; those that `--ignore` and `--unignore` name, too.
     pub runs: Option<RunSet>,
+    /// Why the runs of `--ignore` cannot be archived.
+    pub reason: Option<String>,
     /// The report's form.
     pub format: Format,
     /// Where the report or the extracted files go.
@@ -169,6 +175,8 @@ Examples:
           Where each run is, and whether the state files agree
   run_record_archiver config.yaml --extract 12500 --output /tmp/run12500
           Get a run's files back from UconDB
+  run_record_archiver config.yaml --ignore 12101 --reason 'disk lost, see ticket 4711'
+          Count a run that cannot be archived no longer as missing
 
 Exit codes:
   0    success, also when there was nothing to do
@@ -227,6 +235,10 @@ struct Arguments {
     /// record, a new version takes the key and the old one stays without a key
     #[arg(long, requires = "runs", help_heading = STAGES)]
     override_existing: bool,
+
+    /// Why the runs of --ignore cannot be archived
+    #[arg(long, value_name = "TEXT", value_parser = reason, help_heading = STAGES)]
+    reason: Option<String>,
 
     /// Do not ask before the index is replaced
     #[arg(long, help_heading = STAGES)]
@@ -292,6 +304,15 @@ struct Modes {
     #[arg(long, group = "mode")]
     dashboard: bool,
 
+    /// Declare that these runs cannot be archived (needs --reason); they no longer
+    /// count as missing or failed
+    #[arg(long, group = "mode", value_name = "RUNS", value_parser = RunSet::parse, requires = "reason")]
+    ignore: Option<RunSet>,
+
+    /// Take back what --ignore declared of these runs
+    #[arg(long, group = "mode", value_name = "RUNS", value_parser = RunSet::parse)]
+    unignore: Option<RunSet>,
+
     /// Print the completion script of a shell
     #[arg(long, group = "mode", value_name = "SHELL")]
     completions: Option<Shell>,
@@ -303,6 +324,18 @@ struct Modes {
 
 fn run_number(text: &str) -> Result<Run, String> {
     Run::parse(text).ok_or_else(|| "expected a run number such as 12500".into())
+}
+
+/// One line: it is listed in reports.
+fn reason(text: &str) -> Result<String, String> {
+    let words: Vec<&str> = text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+        .collect();
+    match words.is_empty() {
+        true => Err("expected the reason in a few words".into()),
+        false => Ok(words.join(" ")),
+    }
 }
 
 impl Modes {
@@ -339,6 +372,8 @@ impl Modes {
             (self.check, Mode::Check, "--check"),
             (self.verify, Mode::Verify, "--verify"),
             (self.dashboard, Mode::Dashboard, "--dashboard"),
+            (self.ignore.is_some(), Mode::Ignore, "--ignore"),
+            (self.unignore.is_some(), Mode::Unignore, "--unignore"),
             (self.man, Mode::ManPage, "--man"),
         ];
         if let Some((_, mode, flag)) = flags.into_iter().find(|(given, ..)| *given) {
@@ -366,6 +401,7 @@ impl Arguments {
         let migrates = matches!(mode, Pipeline | MigrateOnly | RetryFailedMigrate);
         let reports = matches!(mode, ReportStatus { .. });
         let extracts = matches!(mode, Extract(_));
+        let declares = matches!(mode, Mode::Ignore | Mode::Unignore);
 
         for (given, sensible, flag, why) in [
             (
@@ -374,6 +410,12 @@ impl Arguments {
                 "--override-existing",
                 "it replaces blobs in UconDB, and belongs to the full pipeline, --migrate-only or \
                  --retry-failed-migrate",
+            ),
+            (
+                self.reason.is_some(),
+                matches!(mode, Mode::Ignore),
+                "--reason",
+                "it says why the runs of --ignore cannot be archived",
             ),
             (
                 self.yes,
@@ -397,7 +439,7 @@ impl Arguments {
             ),
             (
                 self.dry_run,
-                selects || retries || recovers,
+                selects || retries || recovers || declares,
                 "--dry-run",
                 "this mode changes nothing in a database or a state file",
             ),
@@ -446,7 +488,8 @@ impl Arguments {
             incremental: self.incremental,
             validate: self.validate,
             dry_run: self.dry_run,
-            runs: self.runs,
+            runs: self.runs.or(self.modes.ignore).or(self.modes.unignore),
+            reason: self.reason,
             format: self.format.unwrap_or_default(),
             output: self.output,
             override_existing: self.override_existing,
@@ -507,6 +550,8 @@ mod tests {
                 Mode::Extract(Run(12500)),
             ),
             ("c.yaml --dashboard -q", Mode::Dashboard),
+            ("c.yaml --ignore 7,9-11 --reason broken", Mode::Ignore),
+            ("c.yaml --unignore 7 --dry-run", Mode::Unignore),
             ("--completions bash", Mode::Completions(Shell::Bash)),
             ("--man", Mode::ManPage),
         ] {
@@ -523,7 +568,7 @@ mod tests {
                 ("--validate", line.validate),
                 ("-v", line.verbose),
                 ("-q", line.quiet),
-                ("--runs", line.runs.is_some()),
+                ("--reason", line.reason.is_some()),
                 ("--output", line.output.is_some()),
             ] {
                 let given = arguments.split_whitespace().any(|word| word == flag);
@@ -562,6 +607,15 @@ mod tests {
                 "--output has no meaning with --verify",
             ),
             ("--extract 5", "needs --output"),
+            ("--ignore 5", "--reason <TEXT>"),
+            (
+                "--unignore 5 --reason x",
+                "--reason has no meaning with --unignore",
+            ),
+            ("--reason x", "--reason has no meaning"),
+            ("--ignore 5 --reason x --runs 7", "--runs has no meaning"),
+            ("--ignore 5 --unignore 6 --reason x", "cannot be used with"),
+            ("--ignore x --reason y", "neither a run number"),
             ("--extract x --output d", "expected a run number"),
             ("--runs 9-7", "7-9"),
             ("--format yaml --report-status", "text, json, html"),
@@ -571,6 +625,18 @@ mod tests {
             let message = parse(arguments).unwrap_err();
             assert!(message.contains(part), "{arguments}: {message}");
         }
+    }
+
+    #[test]
+    fn a_reason_is_one_line_and_says_something() {
+        let parse = |reason: &str| {
+            CommandLine::parse(["a", "--ignore", "1-3, 5", "--reason", reason])
+                .map_err(|error| error.to_string())
+        };
+        let line = parse(" disk lost,\n see\tticket\u{1b}4711 ").unwrap();
+        assert_eq!(line.reason.as_deref(), Some("disk lost, see ticket 4711"));
+        assert_eq!(line.runs.unwrap().to_string(), "1-3, 5");
+        assert!(parse(" \n").unwrap_err().contains("in a few words"));
     }
 
     #[test]

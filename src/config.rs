@@ -20,6 +20,7 @@ pub use self::expand::Environment;
 use crate::artdaqdb::ArtdaqUri;
 use crate::error::{Diagnostic, Error, Result};
 use crate::faults::{self, fs};
+use crate::run::Run;
 use crate::run_record::Generated;
 use crate::ucondb::UconUrl;
 
@@ -131,6 +132,8 @@ pub struct SourceFiles {
     /// For how long nothing of a record must have changed before it is archived; zero
     /// for records that are known to be whole.
     pub settle: Duration,
+    /// Runs below this one are left alone.
+    pub first_run: Option<Run>,
 }
 
 /// Section `artdaq_db`.

@@ -24,6 +24,7 @@ pub use plan::Plan;
 pub use settle::{Noted, Patience, Readiness};
 
 pub mod event;
+pub mod forecast;
 mod fuzz;
 pub mod importer;
 pub mod incomplete;

@@ -12,16 +12,18 @@ use jiff::ZonedDateTime;
 use crate::artdaqdb::{ArtdaqDb, Presence};
 use crate::error::Result;
 use crate::faults;
-use crate::run::Run;
+use crate::run::{Run, StageKind};
 use crate::run_record;
 use crate::run_set::RunSet;
 use crate::state::{State, StateStore};
 use crate::ucondb::UconDb;
 
+use backlog::{Backlog, Declaration, Failure, Remembered};
 use history::Execution;
 
 pub use recommendation::{Kind, Recommendation};
 
+pub mod backlog;
 pub mod dashboard;
 pub mod history;
 pub mod html;
@@ -33,6 +35,10 @@ pub mod stage_report;
 mod strip;
 pub mod summary;
 pub mod text;
+
+/// Up to how many numbers in a row that no source has count as runs that failed in
+/// all stages, as in the operations manual's example. Longer gaps were never used.
+const LARGEST_GAP: u64 = 10;
 
 /// How many executions the reports show.
 const EXECUTIONS: usize = 60;
@@ -58,11 +64,25 @@ pub struct Inputs<'a> {
     pub import: StateStore,
     /// What the migrate stage remembers.
     pub migrate: StateStore,
+    /// What is remembered of runs that are not archived.
+    pub remembered: Result<Remembered>,
+    /// Sorts the runs of a stage's source that are not archived; `None` if what is
+    /// remembered cannot be read.
+    pub forecast: &'a Forecast<'a>,
+    /// The first run of the configuration.
+    pub first_run: Option<Run>,
+    /// The command line without flags, for commands to paste.
+    pub command: String,
     /// The history of executions.
     pub history: &'a Path,
     /// Whether the sources are compared with the state files.
     pub compare: bool,
 }
+
+/// Sorts the runs of a stage's source that are not archived: from the runs of the
+/// source, those that are archived, and those of UconDB if it could be asked.
+pub type Forecast<'a> =
+    dyn Fn(StageKind, &RunSet, &RunSet, Option<&RunSet>) -> Option<Backlog> + 'a;
 
 /// Everything a report shows.
 #[derive(Debug)]
@@ -84,6 +104,12 @@ pub struct Status {
     pub import: Memory,
     /// What the migrate stage remembers.
     pub migrate: Memory,
+    /// What operators declared of runs, or why it is not known.
+    pub ignored: Result<Vec<Declaration>, String>,
+    /// The first run of the configuration.
+    pub first_run: Option<Run>,
+    /// The command line without flags.
+    pub command: String,
     /// Whether the sources are compared with the state files.
     pub compare: bool,
     /// The last executions, the oldest first.
@@ -112,6 +138,10 @@ pub struct Memory {
     pub state: Result<Option<State>, String>,
     /// The failed runs, or why they can't be read.
     pub failures: Result<RunSet, String>,
+    /// How they failed; none where that is not known.
+    pub failed: Vec<Failure>,
+    /// The runs of the source that are not archived, if all is known.
+    pub backlog: Option<Backlog>,
 }
 
 /// A stage's state against its source and its archive.
@@ -134,8 +164,19 @@ impl Status {
     /// execution under way no run shows up archived and without a source.
     #[must_use]
     pub fn gather(inputs: Inputs<'_>) -> Status {
-        let import = Memory::read(&inputs.import, "--recover-import-state");
-        let migrate = Memory::read(&inputs.migrate, "--recover-migrate-state");
+        let (remembered, ignored) = match inputs.remembered {
+            Ok(mut remembered) => {
+                let ignored = std::mem::take(&mut remembered.ignored);
+                (remembered, Ok(ignored))
+            }
+            Err(error) => (Remembered::default(), Err(error.to_string())),
+        };
+        let import = Memory::read(&inputs.import, StageKind::Import, remembered.failed_imports);
+        let migrate = Memory::read(
+            &inputs.migrate,
+            StageKind::Migrate,
+            remembered.failed_migrations,
+        );
         let executions = match history::read(inputs.history, EXECUTIONS) {
             Ok(history) => {
                 if history.unreadable > 0 {
@@ -171,7 +212,7 @@ impl Status {
         let records = run_record::scan(inputs.run_records_dir);
         let records = records.map(|records| records.into_keys().collect());
 
-        Status {
+        let mut status = Status {
             generated: ZonedDateTime::now(),
             filesystem: Source::filesystem(inputs.run_records_dir, records),
             artdaqdb: Source::artdaqdb(inputs.database_uri, whole),
@@ -183,9 +224,29 @@ impl Status {
                 .map_err(|error| error.to_string()),
             import,
             migrate,
+            ignored,
+            first_run: inputs.first_run,
+            command: inputs.command,
             compare: inputs.compare,
             executions,
-        }
+        };
+        status.sort(inputs.forecast);
+        status
+    }
+
+    /// Sorts the runs that are not archived.
+    fn sort(&mut self, forecast: &Forecast) {
+        let (filesystem, artdaqdb) = (self.filesystem.known(), self.artdaqdb.known());
+        let ucondb = self.ucondb.known();
+        let import = filesystem.zip(artdaqdb);
+        let import = import
+            .and_then(|(source, archived)| forecast(StageKind::Import, source, archived, ucondb));
+        let finished = self.finished();
+        let migrate = finished.as_ref().zip(ucondb);
+        let migrate = migrate
+            .and_then(|(source, archived)| forecast(StageKind::Migrate, source, archived, ucondb));
+        self.import.backlog = import;
+        self.migrate.backlog = migrate;
     }
 
     /// Whether everything could be reached and read.
@@ -204,24 +265,29 @@ impl Status {
             }
         }
         problems.extend(self.awaited.as_ref().err().cloned());
+        problems.extend(self.ignored.as_ref().err().cloned());
         for memory in [&self.import, &self.migrate] {
             problems.extend(memory.state.as_ref().err().cloned());
             problems.extend(memory.failures.as_ref().err().cloned());
         }
+        // One file can be why two things are not known.
+        let mut said = BTreeSet::new();
+        problems.retain(|problem| said.insert(problem.clone()));
         problems
     }
 
-    /// The runs on the filesystem that artdaqDB lacks, if both were reached.
+    /// The runs on the filesystem that an incremental execution imports, a batch at
+    /// a time, if all is known.
     #[must_use]
     pub fn to_import(&self) -> Option<RunSet> {
-        Some(self.filesystem.known()?.difference(self.artdaqdb.known()?))
+        Some(self.import.backlog.as_ref()?.new.clone())
     }
 
-    /// The runs in artdaqDB that UconDB lacks, if both were reached, without
-    /// those that wait for their stop time.
+    /// The runs in artdaqDB that an incremental execution migrates, without those
+    /// that wait for their stop time, if all is known.
     #[must_use]
     pub fn to_migrate(&self) -> Option<RunSet> {
-        Some(self.finished()?.difference(self.ucondb.known()?))
+        Some(self.migrate.backlog.as_ref()?.new.clone())
     }
 
     /// The runs in artdaqDB that wait for their stop time.
@@ -247,11 +313,71 @@ impl Status {
         Some(runs.union(self.ucondb.known()?).gaps())
     }
 
-    /// The lowest and the highest run of all sources that were reached.
+    /// The runs that failed in all stages, if all is known: those that could not be
+    /// imported and are in neither database, and short gaps between runs.
+    #[must_use]
+    pub fn failed_in_all_stages(&self) -> Option<RunSet> {
+        let backlog = self.import.backlog.as_ref()?;
+        let failed = backlog.failed.union(&backlog.gone);
+        let failed = failed.difference(self.ucondb.known()?);
+        Some(short(&self.gaps()?).union(&failed))
+    }
+
+    /// The numbers between runs that were never used, if all sources were reached.
+    #[must_use]
+    pub fn no_record(&self) -> Option<RunSet> {
+        let gone = self.import.backlog.as_ref().map(|backlog| &backlog.gone);
+        let gaps = self.gaps()?;
+        let gaps = gaps.difference(&short(&gaps));
+        Some(gaps.difference(gone.unwrap_or(&RunSet::default())))
+    }
+
+    /// The numbers that no source has, with runs on both sides. A number that is
+    /// held back or ignored is no run, and what is ignored or below the first run is
+    /// no gap.
+    fn gaps(&self) -> Option<RunSet> {
+        let runs = self.filesystem.known()?.union(self.artdaqdb.known()?);
+        let backlog = self.import.backlog.as_ref();
+        let ignored = backlog.map(|it| it.ignored.clone()).unwrap_or_default();
+        let runs = runs
+            .union(self.ucondb.known()?)
+            .difference(&self.held_back())
+            .difference(&ignored);
+        let gaps = runs.gaps().difference(&self.ignored_runs());
+        let below_first = match self.first_run {
+            Some(first) => RunSet::all_of(Run(0)..=Run(first.0.saturating_sub(1))),
+            None => RunSet::default(),
+        };
+        Some(gaps.difference(&below_first))
+    }
+
+    /// The runs that operators declared to be impossible to archive.
+    #[must_use]
+    pub fn ignored_runs(&self) -> RunSet {
+        let declarations = self.ignored.as_deref().unwrap_or_default();
+        let all = declarations.iter();
+        all.fold(RunSet::default(), |all, it| all.union(&it.runs))
+    }
+
+    /// Numbers too far above the highest archived run to be runs.
+    #[must_use]
+    pub fn held_back(&self) -> RunSet {
+        let backlog = self.import.backlog.as_ref();
+        backlog.map(|it| it.held_back.clone()).unwrap_or_default()
+    }
+
+    /// The lowest and the highest run of all sources that were reached, without the
+    /// numbers that are held back or ignored.
     #[must_use]
     pub fn range(&self) -> Option<(Run, Run)> {
-        let sources = self.sources();
-        let known = || sources.iter().filter_map(|(source, _)| source.known());
+        let apart = self.held_back().union(&self.ignored_runs());
+        let sources = self.sources().map(|(source, _)| source.known());
+        let known: Vec<RunSet> = sources
+            .into_iter()
+            .flatten()
+            .map(|runs| runs.difference(&apart))
+            .collect();
+        let known = || known.iter();
         let first = known().filter_map(RunSet::first).min()?;
         let last = known().filter_map(RunSet::last).max()?;
         Some((first, last))
@@ -280,6 +406,13 @@ impl Status {
             (&self.ucondb, Some(&self.artdaqdb)),
         ]
     }
+}
+
+/// The numbers of short ranges.
+fn short(gaps: &RunSet) -> RunSet {
+    let gaps = gaps.ranges().map(RunSet::all_of);
+    let short: Vec<RunSet> = gaps.filter(|gap| gap.len() <= LARGEST_GAP).collect();
+    short.iter().flat_map(RunSet::iter).collect()
 }
 
 impl Source {
@@ -338,8 +471,11 @@ impl Source {
 }
 
 impl Memory {
-    fn read(store: &StateStore, recover_flag: &str) -> Memory {
-        let way_out = format!("Run with {recover_flag} to rebuild it, or restore it from a backup");
+    fn read(store: &StateStore, kind: StageKind, failed: Vec<Failure>) -> Memory {
+        let way_out = format!(
+            "Run with {} to rebuild it, or restore it from a backup",
+            kind.recover_flag()
+        );
         let state = store.read(&way_out).map_err(|error| error.to_string());
         let failures = store.failures().map_err(|error| error.to_string());
         Memory {
@@ -347,6 +483,8 @@ impl Memory {
             failure_log: store.failure_log().to_path_buf(),
             state: state.map(|state| faults::exists(store.state_file()).then_some(state)),
             failures: failures.map(|runs| runs.into_iter().collect()),
+            failed,
+            backlog: None,
         }
     }
 
@@ -359,7 +497,11 @@ impl Memory {
     fn compare(&self, source: &RunSet, archive: &RunSet) -> Option<Comparison> {
         let state = self.state.as_ref().ok()?.clone().unwrap_or_default();
         let failures = self.failures.as_ref().ok()?;
-        let waiting = source.difference(archive);
+        let accounted = match &self.backlog {
+            Some(backlog) => backlog.accounted_for().union(&backlog.held_back),
+            None => RunSet::default(),
+        };
+        let waiting = source.difference(archive).difference(&accounted);
         let Some(reached) = state.incremental_start() else {
             return Some(Comparison {
                 new: waiting,

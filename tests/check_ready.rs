@@ -132,7 +132,8 @@ fn what_would_fail_is_named_with_the_way_out() {
     let test = Test::new().record(7);
     test.run(&[]).exits(0);
     fs::write(test.work("importer_state.json"), "{").unwrap();
-    fs::write(test.work("migrate_failures.log"), "x\n").unwrap();
+    fs::remove_file(test.work("migrate_failures.log")).unwrap();
+    fs::create_dir(test.work("migrate_failures.log")).unwrap();
     fs::write(test.path().join("schema/schema.fcl"), "a: [\n").unwrap();
     fs::write(test.path().join("archive/RunHistory/index.json"), "{").unwrap();
     fs::remove_dir_all(test.records()).unwrap();
@@ -311,4 +312,68 @@ fn rights_are_those_of_the_user() {
     has(&failed, "not writable: Permission denied");
     has(&failed, "ArtdaqDB: ");
     fs::set_permissions(test.path().join("work"), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_store_that_is_not_mounted_is_not_ready() {
+    let test = Test::new().records_in([7, 8]);
+    test.run(&[]).exits(0);
+    let run_records = test.records();
+    let archive = test.path().join("archive");
+    let ucondb = test.path().join("ucondb/test/configuration");
+    for (directory, name, flag) in [
+        (
+            &run_records,
+            "The run record directory",
+            "--recover-import-state",
+        ),
+        (&archive, "artdaqDB", "--recover-import-state"),
+        (&ucondb, "UconDB", "--recover-migrate-state"),
+    ] {
+        let away = directory.with_extension("away");
+        fs::rename(directory, &away).unwrap();
+        fs::create_dir(directory).unwrap();
+        let ended = test.run(&["--check"]).exits(1);
+        let failed = lines(&ended, '✗');
+        has(&failed, &format!("{name} at "));
+        has(
+            &failed,
+            &format!(
+                "has 0 of 2 known runs: is it mounted? If it was emptied or moved on purpose: {flag}"
+            ),
+        );
+        assert_eq!(failed.len(), 1, "{failed:#?}");
+        // An execution says the same.
+        let said = failed[0].trim_start_matches("✗ ").to_owned();
+        let execution = test.run(&["--incremental"]).exits(1);
+        assert!(
+            execution.stderr.contains(&said),
+            "{said}: {}",
+            execution.stderr
+        );
+        fs::remove_dir_all(directory).unwrap();
+        fs::rename(&away, directory).unwrap();
+    }
+    let ended = test.run(&["--check"]).exits(0);
+    assert_eq!(lines(&ended, '!'), [""; 0], "{}", ended.stdout);
+}
+
+#[test]
+fn a_store_with_few_of_its_runs_or_at_another_address_is_worth_a_look() {
+    let test = Test::new().records_in(7..=10);
+    test.run(&[]).exits(0);
+    for run in 7..=9 {
+        let blob = format!("ucondb/test/configuration/{run}.blob");
+        fs::remove_file(test.path().join(blob)).unwrap();
+    }
+    let ended = test.run(&["--check"]).exits(0);
+    has(&lines(&ended, '!'), "has 1 of 4 known runs");
+    let other = test.path().join("other");
+    fs::create_dir(&other).unwrap();
+    let test = test.set("ucon_db.server_url", &format!("file://{}", other.display()));
+    let ended = test.run(&["--check"]);
+    has(
+        &lines(&ended, '!'),
+        "for the first time; 4 runs are known at",
+    );
 }

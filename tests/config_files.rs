@@ -663,7 +663,7 @@ fn documentation_and_example_know_the_same_keys_as_the_program() {
         let expected = format!("{section}.{key}: expected one value, found a list");
         assert!(message.contains(&expected), "{expected}\n{message}");
     }
-    assert_eq!(keys, 57);
+    assert_eq!(keys, 58);
 }
 
 #[cfg(feature = "mongodb")]
@@ -714,4 +714,20 @@ fn a_diagnostic_says_where_and_how_bad_it_is() {
         (Severity::Warning, Some(14), "reporting.send_email_on_error"),
     ];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn the_first_run_is_a_run_number() {
+    let with_first = |value: &str| {
+        let line = format!("  run_records_dir: /r\n  first_run: {value}");
+        parse(&with("  run_records_dir: /r", &line))
+    };
+    let first_run = |value: &str| with_first(value).unwrap().source_files.first_run;
+    assert_eq!(first_run("12000").map(|run| run.0), Some(12000));
+    assert_eq!(first_run("null"), None);
+    assert_eq!(parse(MINIMAL).unwrap().source_files.first_run, None);
+    for value in ["0", "-1", "1.5", "first"] {
+        let error = with_first(value).unwrap_err().to_string();
+        assert!(error.contains("source_files.first_run"), "{error}");
+    }
 }

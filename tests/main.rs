@@ -22,6 +22,7 @@ mod fhicl_refused;
 mod filesystemdb;
 mod hostile_places;
 mod hostile_server;
+mod ignored_runs;
 mod incomplete_runs;
 mod interruption;
 mod lock_and_signals;

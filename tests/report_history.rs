@@ -119,6 +119,7 @@ fn the_dashboard_has_the_manuals_sections() {
         "Migration State:\n{\"last_contiguous_run\": 7, \"last_attempted_run\": 7}\n",
         "Import failures: 1\n",
         "Migration failures: 0\n",
+        "Ignored runs: 0\n",
         "% free: ",
     ]
     .into_iter()
@@ -130,7 +131,8 @@ fn the_dashboard_has_the_manuals_sections() {
             dashboard.stdout
         );
     }
-    fs::write(test.work("migrate_failures.log"), "x\n").unwrap();
+    fs::remove_file(test.work("migrate_failures.log")).unwrap();
+    fs::create_dir(test.work("migrate_failures.log")).unwrap();
     let broken = test.run(&["--dashboard"]).exits(1);
     assert!(
         broken.stdout.contains("Migration failures: ✗ "),

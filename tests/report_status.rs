@@ -117,10 +117,11 @@ fn runs_that_failed_are_recommended_for_a_retry() {
     test.run(&["--import-only"]).exits(1);
     let ended = test.run(&["--compare-state"]).exits(0);
     for part in [
-        "1. Run IMPORTER: 1 run(s) on filesystem not in artdaqDB (range: 8)\n",
-        "2. Run MIGRATOR: 2 run(s) in artdaqDB not in UconDB (range: 7, 10)\n",
-        "3. Run IMPORTER with --retry-failed-import: 1 of them are in its failure log (range: 8)\n",
-        "WARNING: 1 run(s) failed in all stages (9)\n",
+        "1. Run MIGRATOR: 2 run(s) in artdaqDB not in UconDB (range: 7, 10)\n",
+        "2. Run IMPORTER with --retry-failed-import: 1 run(s) are in its failure log (range: 8). They \
+         fail until their record is corrected:\n   ./run_archiver.sh ",
+        "config.yaml --retry-failed-import\n",
+        "WARNING: 2 run(s) failed in all stages (8-9)\n",
         "  Last Contiguous: 7\n",
         "  Last Attempted:  10\n",
         "  Failures:        1 (8)\n",

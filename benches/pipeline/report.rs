@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use jiff::ZonedDateTime;
+use run_record_archiver::reporter::backlog::Backlog;
 use run_record_archiver::reporter::{Memory, Source, Status, html, json, text};
 use run_record_archiver::run::Run;
 use run_record_archiver::run_set::RunSet;
@@ -23,6 +24,9 @@ pub fn bench() {
         awaited: Ok(RunSet::default()),
         import: memory(&|run| run % 70 == 0),
         migrate: memory(&|run| run % 110 == 0),
+        ignored: Ok(Vec::new()),
+        first_run: None,
+        command: "./run_archiver.sh config.yaml".to_owned(),
         compare: true,
         executions: Vec::new(),
     };
@@ -62,5 +66,11 @@ fn memory(failed: &dyn Fn(u64) -> bool) -> Memory {
         failure_log: "failures.log".into(),
         state: Ok(None),
         failures: Ok(runs(failed)),
+        failed: Vec::new(),
+        backlog: Some(Backlog {
+            new: runs(&|run| run % 77 == 0),
+            failed: runs(failed),
+            ..Backlog::default()
+        }),
     }
 }

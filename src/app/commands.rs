@@ -2,6 +2,7 @@
 
 mod archive;
 mod extract;
+mod ignore;
 mod print;
 mod rebuild_index;
 mod recover;
@@ -29,15 +30,24 @@ pub(super) enum Command {
         /// Does it. Whether everything could be reached and read.
         run: fn(&CommandLine, &Config) -> Result<bool>,
     },
-    /// Works on the archives.
+    /// Works on the archives, or on what is remembered of them.
     Work {
         /// The command's name in the log.
         name: String,
         /// What it needs and leaves.
         traits: Traits,
         /// Does it.
-        run: fn(&Session) -> Result<Summary>,
+        run: Work,
     },
+}
+
+/// What a command works on.
+#[derive(Clone, Copy)]
+pub(super) enum Work {
+    /// The archives.
+    Archives(fn(&Session) -> Result<Summary>),
+    /// The work directory alone: no database is opened.
+    WorkDirectory(fn(&CommandLine, &Config) -> Result<Summary>),
 }
 
 /// What a command that works on the archives needs and leaves.
@@ -80,7 +90,7 @@ impl Command {
     /// Returns the command that a mode stands for.
     pub(super) fn of(command: &CommandLine) -> Command {
         let extent = extent(command).name();
-        let work = |name: &str, traits: Traits, run| Command::Work {
+        let command_of = |name: &str, traits: Traits, run: Work| Command::Work {
             name: name.to_owned(),
             traits: match command.dry_run {
                 true => READS,
@@ -88,6 +98,8 @@ impl Command {
             },
             run,
         };
+        let work = |name: &str, traits, run| command_of(name, traits, Work::Archives(run));
+        let declare = |name: &str, run| command_of(name, MAINTAINS, Work::WorkDirectory(run));
         match command.mode {
             Mode::Completions(_) => Command::Print(print::completions),
             Mode::ManPage => Command::Print(print::man_page),
@@ -133,6 +145,8 @@ impl Command {
                 work("Recover Migrate State", RECOVERS, recover::migrate_state)
             }
             Mode::RebuildIndex => work("Rebuild Index", MAINTAINS, rebuild_index::rebuild_index),
+            Mode::Ignore => declare("Ignore Runs", ignore::ignore),
+            Mode::Unignore => declare("Unignore Runs", ignore::unignore),
             Mode::Verify => work("Verify", MAINTAINS, verify::verify),
             Mode::Extract(run) => work(&format!("Extract Run {run}"), READS, extract::extract),
         }

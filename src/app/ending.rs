@@ -7,7 +7,7 @@ use std::thread;
 use jiff::Timestamp;
 
 use super::commands::Traits;
-use super::{FAILURE, SUCCESS, UNEXPECTED};
+use super::{FAILURE, SUCCESS, UNEXPECTED, command_to_repeat};
 use crate::cli::CommandLine;
 use crate::config::{self, Config};
 use crate::critical;
@@ -117,11 +117,6 @@ impl<'a> Ending<'a> {
             self.shutdown,
         );
     }
-}
-
-/// How an operator would type the command again, without its mode.
-fn command_to_repeat(command: &CommandLine) -> String {
-    format!("./run_archiver.sh {}", command.config.display())
 }
 
 /// What a notification says of the execution. Its commands work from any directory.

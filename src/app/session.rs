@@ -65,8 +65,8 @@ impl<'a> Session<'a> {
             attempts: app.attempts(),
             retry_delay: app.retry_delay_seconds,
             batch_size: app.batch_size,
-            first_run: None,
             settle: self.config.source_files.settle,
+            first_run: self.config.source_files.first_run,
             fuzz: Fuzz {
                 skip_percent: fuzz.random_skip_percent,
                 skip_is_permanent: fuzz.random_skip_retry,

@@ -1,5 +1,6 @@
 //! Both databases.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
@@ -10,15 +11,18 @@ use crate::artdaqdb::filesystem::{Comparison, FilesystemDb};
 use crate::artdaqdb::{ArtdaqDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT};
 use crate::config::{self, Config};
 use crate::error::Result;
+use crate::run::Run;
 use crate::run_set::RunSet;
 use crate::ucondb::UconDb;
 
 /// artdaqDB answers, can be written, and its index agrees with its documents.
+/// Returns the runs that it has whole.
 pub(super) fn artdaqdb(
     config: &Config,
     artdaqdb: Result<Box<dyn ArtdaqDb>>,
     sheet: &mut Sheet<'_>,
-) {
+) -> Option<BTreeSet<Run>> {
+    let mut whole = None;
     let answer = artdaqdb.and_then(|db| Ok((db.location().to_owned(), db.runs()?)));
     match answer {
         Err(error) => sheet.fail(format!("ArtdaqDB: {error}")),
@@ -44,12 +48,15 @@ pub(super) fn artdaqdb(
                     partial.len()
                 ));
             }
+            let runs = runs.into_keys().filter(|run| !partial.contains(*run));
+            whole = Some(runs.collect());
         }
     }
     if let Some(db) = local_archive(&config.artdaq_db) {
         rights(db.root(), sheet);
         indexes(&db, sheet);
     }
+    whole
 }
 
 /// The FilesystemDB of the configuration, if it is on this machine.
@@ -167,9 +174,18 @@ fn indexes(db: &FilesystemDb, sheet: &mut Sheet<'_>) {
 }
 
 /// UconDB answers, has the folder, and takes the credentials, as far as that can
-/// be known without storing anything.
-pub(super) fn ucondb(config: &Config, ucondb: Result<Box<dyn UconDb>>, sheet: &mut Sheet<'_>) {
-    let answer = ucondb.and_then(|db| Ok((db.location().to_owned(), db.check()?)));
+/// be known without storing anything. Returns the runs of the folder.
+pub(super) fn ucondb(
+    config: &Config,
+    ucondb: Result<Box<dyn UconDb>>,
+    sheet: &mut Sheet<'_>,
+) -> Option<BTreeSet<Run>> {
+    let mut runs = None;
+    let answer = ucondb.and_then(|db| {
+        let found = db.check()?;
+        runs = Some(db.runs()?);
+        Ok((db.location().to_owned(), found))
+    });
     let work_dir = &config.app.work_dir;
     let directory = config.ucon_db.server_url.directory();
     match answer {
@@ -190,4 +206,5 @@ pub(super) fn ucondb(config: &Config, ucondb: Result<Box<dyn UconDb>>, sheet: &m
              ucon_db.ca_file if its authority is not among the system's",
         );
     }
+    runs
 }

@@ -1,5 +1,6 @@
 //! Directories, rights, and the archiver's own files.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -11,6 +12,7 @@ use crate::config::App;
 use crate::faults::fs;
 use crate::pipeline::importer;
 use crate::reporter::history;
+use crate::run::Run;
 use crate::run_record;
 use crate::state::StateStore;
 
@@ -162,16 +164,17 @@ fn elsewhere(app: &App, sheet: &mut Sheet<'_>) {
     }
 }
 
-/// The run records can be read.
-pub(super) fn run_records(directory: &Path, sheet: &mut Sheet<'_>) {
+/// The run records can be read. Returns the runs that there are.
+pub(super) fn run_records(directory: &Path, sheet: &mut Sheet<'_>) -> Option<BTreeSet<Run>> {
     let shown = directory.display();
     let records = match run_record::scan(directory) {
         Ok(records) => records,
         Err(error) => {
-            return sheet.fail(format!(
+            sheet.fail(format!(
                 "Run records: {error}; check that it is mounted, or correct \
                  source_files.run_records_dir"
             ));
+            return None;
         }
     };
     let now = SystemTime::now();
@@ -197,6 +200,7 @@ pub(super) fn run_records(directory: &Path, sheet: &mut Sheet<'_>) {
             records.len()
         )),
     }
+    Some(records.into_keys().collect())
 }
 
 /// The file for node_exporter can be replaced. An execution does its work without it.

@@ -11,6 +11,7 @@ use super::yaml::{Node, Value};
 use super::{App, AppFuzz, ArtdaqDb, Config, IncompletePolicy, Reporting, SourceFiles, UconDb};
 use crate::artdaqdb::ArtdaqUri;
 use crate::error::{Error, Result, Severity};
+use crate::run::Run;
 use crate::run_record::Generated;
 use crate::ucondb::UconUrl;
 
@@ -243,6 +244,7 @@ fn source_files(mut section: Section<'_>) -> SourceFiles {
         incomplete_runs: section.or("incomplete_runs", IncompletePolicy::Archive, policy),
         incomplete_after: section.or("incomplete_after_hours", 72 * HOUR, hours),
         settle: section.or("settle_seconds", Duration::from_secs(300), settle),
+        first_run: section.optional("first_run", whole(1..=u64::MAX)).map(Run),
     };
     section.finish();
     source_files

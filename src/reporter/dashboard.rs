@@ -14,6 +14,7 @@ use crate::disk::{Level, Usage};
 use crate::error::Error;
 use crate::faults::fs::{self, File};
 use crate::lock::observe::{Seen, observe};
+use crate::reporter::backlog::Declaration;
 use crate::reporter::history::{self, Counts, Execution};
 use crate::state::StateStore;
 
@@ -40,7 +41,12 @@ pub struct Dashboard {
 
 /// Reads what the work directory has, and lays it out.
 #[must_use]
-pub fn render(app: &App, import: &StateStore, migrate: &StateStore) -> Dashboard {
+pub fn render(
+    app: &App,
+    import: &StateStore,
+    migrate: &StateStore,
+    ignored: Result<Vec<Declaration>, Error>,
+) -> Dashboard {
     let mut page = Page {
         text: String::new(),
         is_complete: true,
@@ -73,6 +79,8 @@ pub fn render(app: &App, import: &StateStore, migrate: &StateStore) -> Dashboard
     ] {
         page.either(title, store.failures().map(|runs| runs.len().to_string()));
     }
+
+    page.ignored(ignored);
 
     page.section("DISK USAGE");
     let usage = Usage::of(&app.work_dir).map(|usage| {
@@ -126,6 +134,19 @@ impl Page {
                 self.is_complete = false;
                 self.line(&format!("{title}✗ {error}"));
             }
+        }
+    }
+
+    fn ignored(&mut self, ignored: Result<Vec<Declaration>, Error>) {
+        let declarations = match ignored {
+            Ok(declarations) => declarations,
+            Err(error) => return self.either("Ignored runs: ", Err(error)),
+        };
+        let counts = declarations.iter().map(|it| it.runs.len());
+        let count = counts.fold(0, u64::saturating_add);
+        self.line(&format!("Ignored runs: {count}"));
+        for declaration in declarations {
+            self.line(&format!("  {}", declaration.sentence()));
         }
     }
 

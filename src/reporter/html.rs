@@ -3,15 +3,22 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::backlog::{Declaration, Failure};
 use super::history::Execution;
 use super::strip::{self, Class, Classes};
-use super::text::{listed_up_to, run_or_none};
+use super::text::{listed_up_to, local, nothing_to_do, run_or_none};
 use super::{Comparison, Kind, Memory, Recommendation, Source, Status};
 use crate::run::Run;
 use crate::run_set::RunSet;
 
 /// How many ranges of runs are written out.
 const RANGES: usize = 100;
+
+/// How many failed runs the table shows.
+const FAILURES: usize = 100;
+
+/// How many characters of a reason are shown.
+const LONGEST_TEXT: usize = 500;
 
 /// How many executions the table shows.
 const TABLE: usize = 20;
@@ -40,7 +47,8 @@ pub fn render(status: &Status) -> String {
                     p.soft { "As of " (status.generated.strftime("%A, %d %B %Y, %H:%M:%S %Z")) }
                     (verdict(status, &recommendations))
                     (coverage(status))
-                    (advice(&recommendations))
+                    (advice(status, &recommendations))
+                    (not_archived(status))
                     (executions(&status.executions))
                     (details(status))
                     @if status.compare { (states(status)) }
@@ -59,6 +67,7 @@ fn verdict(status: &Status, recommendations: &[Recommendation]) -> Markup {
         found.map_or(0, |found| found.runs.len())
     };
     let (import, migrate) = (count(Kind::RunImporter), count(Kind::RunMigrator));
+    let held_back = count(Kind::HeldBack);
     let failed = status.import.failed().len() + status.migrate.failed().len();
     let unreached: Vec<&str> = status
         .sources()
@@ -73,11 +82,12 @@ fn verdict(status: &Status, recommendations: &[Recommendation]) -> Markup {
             "bad",
             "✗ A state file or failure log can't be read".to_owned(),
         )
-    } else if import + migrate + failed > 0 {
+    } else if import + migrate + failed + held_back > 0 {
         let parts = [
             (import, "to import"),
             (migrate, "to migrate"),
             (failed, "in the failure logs"),
+            (held_back, "held back"),
         ];
         let parts: Vec<String> = parts
             .iter()
@@ -208,21 +218,143 @@ fn counted(counts: [u64; 4]) -> String {
     parts.join(", ")
 }
 
-fn advice(recommendations: &[Recommendation]) -> Markup {
+fn advice(status: &Status, recommendations: &[Recommendation]) -> Markup {
     html! {
         section {
             h2 { "What to do" }
             @if recommendations.is_empty() {
-                p.good { "Nothing: every run on filesystem is in artdaqDB and in UconDB." }
+                p.good { (nothing_to_do(status)) "." }
             } @else {
                 ol {
                     @for recommendation in recommendations {
                         @let urgent = recommendation.kind == Kind::Unreachable;
-                        li.bad[urgent] { (recommendation.text) }
+                        li.bad[urgent] {
+                            (recommendation.text)
+                            @for command in recommendation.shown_commands() {
+                                br;
+                                code { (command) }
+                            }
+                        }
                     }
                 }
             }
         }
+    }
+}
+
+/// The runs that are not archived and are no new ones, and why.
+fn not_archived(status: &Status) -> Markup {
+    let ignored = status.ignored.as_deref().unwrap_or_default();
+    let stages = [("Import", &status.import), ("Migration", &status.migrate)];
+    let failed: Vec<(&str, &Failure)> = stages
+        .iter()
+        .flat_map(|(stage, memory)| memory.failed.iter().map(|failure| (*stage, failure)))
+        .collect();
+    let sets: Vec<(String, RunSet)> = stages
+        .iter()
+        .flat_map(|(stage, memory)| {
+            let backlog = memory.backlog.clone().unwrap_or_default();
+            [
+                ("held back", backlog.held_back),
+                ("late, until UconDB can be asked", backlog.waiting),
+                ("left by an earlier archiver", backlog.left),
+                ("removed after they were archived", backlog.pruned),
+                ("below first_run", backlog.below_first),
+            ]
+            .map(|(what, runs)| (format!("{stage}: {what}"), runs))
+        })
+        .chain([(
+            "No record".to_owned(),
+            status.no_record().unwrap_or_default(),
+        )])
+        .filter(|(_, runs)| !runs.is_empty())
+        .collect();
+    html! {
+        @if !(ignored.is_empty() && failed.is_empty() && sets.is_empty()) {
+            section {
+                h2 { "Not archived, and why" }
+                @if !sets.is_empty() {
+                    dl {
+                        @for (what, runs) in &sets {
+                            dt { (what) }
+                            dd { (counted_runs(runs)) }
+                        }
+                    }
+                }
+                @if !ignored.is_empty() { (ignored_table(ignored)) }
+                @if !failed.is_empty() { (failed_table(&failed)) }
+            }
+        }
+    }
+}
+
+fn ignored_table(ignored: &[Declaration]) -> Markup {
+    html! {
+        h3 { "Ignored" }
+        div.scroll {
+            table {
+                thead { tr { th { "Runs" } th.left { "Reason" } th { "User" } th { "Date" } } }
+                tbody {
+                    @for declaration in ignored {
+                        tr {
+                            td { (listed_up_to(&declaration.runs, RANGES)) }
+                            td.words { (declaration.reason) }
+                            td data-name="user" { (declaration.user) }
+                            td data-name="date" { (local(declaration.date)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn failed_table(failed: &[(&str, &Failure)]) -> Markup {
+    let time = |time: Option<jiff::Timestamp>| time.map_or_else(|| "–".to_owned(), local);
+    html! {
+        h3 { "Failed" }
+        div.scroll {
+            table {
+                thead {
+                    tr {
+                        th { "Run" }
+                        th.left { "Reason" }
+                        th { "Stage" }
+                        th { "Class" }
+                        th { "Since" }
+                        th { "Attempts" }
+                        th { "Next try" }
+                    }
+                }
+                tbody {
+                    @for (stage, failure) in failed.iter().take(FAILURES) {
+                        @let details = failure.details.as_ref();
+                        tr {
+                            td { (failure.run) }
+                            td.words { (shortened(failure.reason())) }
+                            td data-name="stage" { (stage) }
+                            td data-name="class" { (failure.class()) }
+                            td data-name="since" { (time(details.map(|it| it.since))) }
+                            td data-name="attempts" {
+                                @match details { Some(it) => (it.attempts), None => "–" }
+                            }
+                            td data-name="next try" { (time(details.and_then(|it| it.next_try))) }
+                        }
+                    }
+                }
+            }
+        }
+        @if failed.len() > FAILURES {
+            p.soft { "and " (failed.len() - FAILURES) " more: --format json lists all" }
+        }
+    }
+}
+
+/// At most so much of a text that a page stays small.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_TEXT) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
     }
 }
 
@@ -452,12 +584,6 @@ fn span_of(first: Run, last: Run) -> String {
     } else {
         format!("{first}-{last}")
     }
-}
-
-fn local(time: jiff::Timestamp) -> String {
-    time.to_zoned_datetime(jiff::tz::TimeZone::system())
-        .strftime("%Y-%m-%d %H:%M")
-        .to_string()
 }
 
 /// `45 s`, `12 min`, `2 h 5 min`.

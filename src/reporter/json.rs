@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::backlog::{Backlog, Declaration, Failure};
 use super::history::Execution;
 use super::{Comparison, Kind, Memory, Recommendation, Source, Status};
 use crate::error::{Error, Result};
@@ -38,6 +39,13 @@ pub fn render(status: &Status) -> Result<String> {
         to_migrate: status.to_migrate().as_ref().map(Runs::of),
         waiting: status.waiting().as_ref().map(Runs::of),
         nowhere: status.nowhere().as_ref().map(Runs::of),
+        failed_in_all_stages: status.failed_in_all_stages().as_ref().map(Runs::of),
+        no_record: status.no_record().as_ref().map(Runs::of),
+        ignored: status
+            .ignored
+            .as_ref()
+            .ok()
+            .map(|all| all.iter().map(IgnoredView::of).collect()),
         stages: Stages {
             import: StageView::new(&status.import, status.import_comparison()),
             migrate: StageView::new(&status.migrate, status.migrate_comparison()),
@@ -63,6 +71,9 @@ struct Report<'a> {
     to_migrate: Option<Runs>,
     waiting: Option<Runs>,
     nowhere: Option<Runs>,
+    failed_in_all_stages: Option<Runs>,
+    no_record: Option<Runs>,
+    ignored: Option<Vec<IgnoredView<'a>>>,
     stages: Stages<'a>,
     recommendations: Vec<Advice<'a>>,
     executions: &'a [Execution],
@@ -126,6 +137,83 @@ struct StageView<'a> {
     expected: Option<[u64; 2]>,
     missing: Option<Runs>,
     new: Option<Runs>,
+    failed_runs: Vec<FailureView<'a>>,
+    backlog: Option<BacklogView>,
+}
+
+#[derive(Serialize)]
+struct IgnoredView<'a> {
+    runs: Runs,
+    reason: &'a str,
+    user: &'a str,
+    date: Timestamp,
+}
+
+impl<'a> IgnoredView<'a> {
+    fn of(declaration: &'a Declaration) -> IgnoredView<'a> {
+        IgnoredView {
+            runs: Runs::of(&declaration.runs),
+            reason: &declaration.reason,
+            user: &declaration.user,
+            date: declaration.date,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct FailureView<'a> {
+    run: u64,
+    class: &'static str,
+    reason: Option<&'a str>,
+    since: Option<Timestamp>,
+    last: Option<Timestamp>,
+    attempts: Option<u32>,
+    next_try: Option<Timestamp>,
+}
+
+impl<'a> FailureView<'a> {
+    fn of(failure: &'a Failure) -> FailureView<'a> {
+        let details = failure.details.as_ref();
+        FailureView {
+            run: failure.run.0,
+            class: failure.class(),
+            reason: details.map(|details| details.reason.as_str()),
+            since: details.map(|details| details.since),
+            last: details.map(|details| details.last),
+            attempts: details.map(|details| details.attempts),
+            next_try: details.and_then(|details| details.next_try),
+        }
+    }
+}
+
+/// The runs of the source that are not archived, each in one set.
+#[derive(Serialize)]
+struct BacklogView {
+    new: Runs,
+    failed: Runs,
+    failed_without_source: Runs,
+    held_back: Runs,
+    waiting: Runs,
+    pruned: Runs,
+    left_by_earlier: Runs,
+    below_first_run: Runs,
+    ignored: Runs,
+}
+
+impl BacklogView {
+    fn of(backlog: &Backlog) -> BacklogView {
+        BacklogView {
+            new: Runs::of(&backlog.new),
+            failed: Runs::of(&backlog.failed),
+            failed_without_source: Runs::of(&backlog.gone),
+            held_back: Runs::of(&backlog.held_back),
+            waiting: Runs::of(&backlog.waiting),
+            pruned: Runs::of(&backlog.pruned),
+            left_by_earlier: Runs::of(&backlog.left),
+            below_first_run: Runs::of(&backlog.below_first),
+            ignored: Runs::of(&backlog.ignored),
+        }
+    }
 }
 
 impl<'a> StageView<'a> {
@@ -144,6 +232,8 @@ impl<'a> StageView<'a> {
             expected: pair(comparison.as_ref().and_then(|found| found.expected)),
             missing: comparison.as_ref().map(|found| Runs::of(&found.missing)),
             new: comparison.as_ref().map(|found| Runs::of(&found.new)),
+            failed_runs: memory.failed.iter().map(FailureView::of).collect(),
+            backlog: memory.backlog.as_ref().map(BacklogView::of),
         }
     }
 }
@@ -153,6 +243,7 @@ struct Advice<'a> {
     kind: Kind,
     runs: Runs,
     text: &'a str,
+    commands: &'a [String],
 }
 
 impl<'a> Advice<'a> {
@@ -161,6 +252,7 @@ impl<'a> Advice<'a> {
             kind: recommendation.kind,
             runs: Runs::of(&recommendation.runs),
             text: &recommendation.text,
+            commands: &recommendation.commands,
         }
     }
 }

@@ -4,9 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::stage_report::{Ending, FailedRun, StageReport};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
-
+use super::text::local;
 use crate::error::Error;
 use crate::logging::RULE;
 use crate::run::{Run, StageKind};
@@ -257,13 +255,6 @@ fn next_of_stage(report: &StageReport, command: &str, steps: &mut Vec<String>) {
 /// Runs as `--runs` takes them: without blanks.
 fn argument(runs: &RunSet) -> String {
     runs.to_string().replace(' ', "")
-}
-
-/// A time in the time of this machine: `2025-10-24 15:00`.
-fn local(time: Timestamp) -> String {
-    time.to_zoned_datetime(TimeZone::system())
-        .strftime("%Y-%m-%d %H:%M")
-        .to_string()
 }
 
 fn log_stage(report: &StageReport) {

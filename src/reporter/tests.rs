@@ -4,6 +4,7 @@ use jiff::ZonedDateTime;
 
 use super::*;
 use crate::error::{Disposition, Error};
+use crate::reporter::backlog::FailureDetails;
 use crate::reporter::history::Counts;
 
 fn set(runs: &str) -> RunSet {
@@ -24,12 +25,38 @@ fn memory(stage: &str, contiguous: u64, attempted: u64, failures: &str) -> Memor
         failure_log: format!("/work/{stage}_failures.log").into(),
         state: Ok(Some(state)),
         failures: Ok(set(failures)),
+        failed: Vec::new(),
+        backlog: None,
     }
+}
+
+/// As the pipeline sorts runs where nothing is special about any of them.
+fn sorted(mut status: Status) -> Status {
+    let failed = [&status.import, &status.migrate].map(Memory::failed);
+    status.sort(&|kind, source, archived, _| {
+        let [imports, migrations] = &failed;
+        let failures = match kind {
+            StageKind::Import => imports,
+            StageKind::Migrate => migrations,
+        };
+        let open = source.difference(archived);
+        Some(Backlog {
+            new: open.difference(failures),
+            failed: open.intersection(failures),
+            gone: failures.difference(source).difference(archived),
+            ..Backlog::default()
+        })
+    });
+    status
+}
+
+fn time(text: &str) -> jiff::Timestamp {
+    text.parse().unwrap()
 }
 
 fn status(filesystem: &str, artdaqdb: &str, ucondb: &str) -> Status {
     let server = "https://ucondb.example.com:9443/instance/app".to_owned();
-    Status {
+    sorted(Status {
         generated: "2025-10-24T06:00:00-05:00[America/Chicago]"
             .parse::<ZonedDateTime>()
             .unwrap(),
@@ -47,9 +74,12 @@ fn status(filesystem: &str, artdaqdb: &str, ucondb: &str) -> Status {
         awaited: Ok(RunSet::default()),
         import: memory("importer", 12498, 12498, ""),
         migrate: memory("migrator", 12498, 12498, ""),
+        ignored: Ok(Vec::new()),
+        first_run: None,
+        command: "./run_archiver.sh config.yaml".to_owned(),
         compare: false,
         executions: Vec::new(),
-    }
+    })
 }
 
 /// The sources of the operations manual's example.
@@ -138,6 +168,7 @@ fn the_migrators_line_of_the_manuals_example() {
 fn a_source_that_is_not_reached_is_shown_and_the_others_too() {
     let mut status = example();
     status.artdaqdb = Source::artdaqdb("mongodb://h/db".into(), Err(unreachable()));
+    let status = sorted(status);
     assert!(!status.is_complete());
     let text = text::render(&status);
     let part = "\
@@ -195,6 +226,7 @@ fn the_state_is_compared_with_the_sources() {
     // 105 counts as done; 113 failed; 114 is claimed as attempted; the rest is new.
     status.import = memory("importer", 110, 114, "105,113");
     status.migrate = memory("migrator", 110, 111, "111");
+    let mut status = sorted(status);
     let text = text::render(&status);
     let expected = "\
 ======================================================================
@@ -223,14 +255,24 @@ MIGRATION STAGE (artdaqDB to UconDB)
 RECOMMENDATIONS
 ";
     assert!(text.contains(expected), "{text}");
-    let advice = advice(&status);
-    assert_eq!(
-        advice[4],
-        "Run --recover-import-state: the import state counts 2 run(s) as done that are not in \
-         artdaqDB (range: 105, 114)"
-    );
     let html = html::render(&status);
     assert!(html.contains("State comparison") && html.contains("115-120"));
+    // An incremental execution takes the late 114, and no recovery is needed.
+    assert!(
+        !advice(&status)
+            .iter()
+            .any(|text| text.contains("--recover"))
+    );
+    if let Some(backlog) = &mut status.import.backlog {
+        backlog.new = set("115-120");
+    }
+    let advice = advice(&status);
+    let recover = advice.iter().find(|text| text.contains("--recover"));
+    assert_eq!(
+        recover.unwrap(),
+        "Run --recover-import-state: the import state counts 1 run(s) as done that are not in \
+         artdaqDB (range: 114)"
+    );
 }
 
 #[test]
@@ -258,6 +300,7 @@ fn states_that_are_not_there_or_not_readable() {
 fn runs_that_wait_for_their_stop_time_are_not_to_be_migrated() {
     let mut status = status("10-14", "10-14", "10");
     status.awaited = Ok(set("9-10,14"));
+    let mut status = sorted(status);
     assert_eq!(
         advice(&status),
         [
@@ -267,6 +310,7 @@ fn runs_that_wait_for_their_stop_time_are_not_to_be_migrated() {
         ]
     );
     status.awaited = Err("/work/incomplete_runs.json: broken".into());
+    let status = sorted(status);
     assert!(advice(&status)[0].contains("incomplete_runs.json"));
     assert_eq!(status.to_migrate().unwrap(), set("11-14"));
 }
@@ -277,10 +321,28 @@ fn what_is_odd_is_warned_about() {
     status.partial = set("13");
     status.import = memory("importer", 9, 13, "13,200-260");
     status.migrate = memory("migrator", 9, 13, "10");
+    let mut status = sorted(status);
+    let detailed = |run, is_permanent| Failure {
+        run: Run(run),
+        details: Some(FailureDetails {
+            is_permanent,
+            reason: "x".to_owned(),
+            since: time("2025-10-24T08:00:00Z"),
+            last: time("2025-10-24T09:00:00Z"),
+            attempts: 2,
+            next_try: None,
+        }),
+    };
+    status.import.failed = vec![detailed(13, true)];
     let advice = advice(&status);
     for expected in [
-        "Run IMPORTER with --retry-failed-import: 1 of them are in its failure log (range: 13)",
-        "Run MIGRATOR with --retry-failed-migrate: 1 of them are in its failure log (range: 10)",
+        "Run IMPORTER with --retry-failed-import: 1 run(s) are in its failure log (range: 13). They \
+         fail until their record is corrected:",
+        "Run MIGRATOR with --retry-failed-migrate: 1 run(s) are in its failure log (range: 10). \
+         --incremental tries them again by itself; at once:",
+        "WARNING: 61 run(s) of the import failure log are no longer on filesystem (200-260). If \
+         they are gone for good:",
+        "WARNING: 62 run(s) failed in all stages (13, 200-260)",
         "WARNING: 1 run(s) in artdaqDB in part only (13): IMPORTER completes those on filesystem",
         "WARNING: 2 run(s) in artdaqDB but not on filesystem (8-9)",
         "WARNING: 1 run(s) in UconDB but not in artdaqDB (7)",
@@ -332,8 +394,8 @@ fn the_keys_of_the_json_report() {
     };
     assert_eq!(
         keys(&report),
-        "complete executions generated nowhere problems recommendations schema sources stages \
-         to_import to_migrate version waiting"
+        "complete executions failed_in_all_stages generated ignored no_record nowhere problems \
+         recommendations schema sources stages to_import to_migrate version waiting"
     );
     assert_eq!(
         keys(&report["sources"]["artdaqdb"]),
@@ -341,8 +403,13 @@ fn the_keys_of_the_json_report() {
     );
     assert_eq!(
         keys(&report["stages"]["import"]),
-        "errors expected failure_log failures has_state last_attempted_run last_contiguous_run \
-         missing new state_file"
+        "backlog errors expected failed_runs failure_log failures has_state last_attempted_run \
+         last_contiguous_run missing new state_file"
+    );
+    assert_eq!(
+        keys(&report["stages"]["import"]["backlog"]),
+        "below_first_run failed failed_without_source held_back ignored left_by_earlier new pruned \
+         waiting"
     );
     assert_eq!(
         keys(&report["executions"][0]),
@@ -365,6 +432,20 @@ fn the_page_stays_small_and_needs_nothing_else() {
     status.artdaqdb.runs = Ok(third(1).collect());
     status.ucondb.runs = Ok(third(0).collect());
     status.import.failures = Ok((1..=1_000_000).step_by(7).map(Run).collect());
+    status.import.failed = (1..=1000)
+        .map(|run| Failure {
+            run: Run(run),
+            details: Some(FailureDetails {
+                is_permanent: false,
+                reason: "y".repeat(2000),
+                since: time("2025-10-24T08:00:00Z"),
+                last: time("2025-10-24T09:00:00Z"),
+                attempts: 2,
+                next_try: Some(time("2025-10-24T10:00:00Z")),
+            }),
+        })
+        .collect();
+    let mut status = sorted(status);
     status.compare = true;
     status.executions = (0..60)
         .map(|number| Execution {
@@ -405,4 +486,147 @@ fn each_run_of_a_strip_is_in_its_class() {
     ] {
         assert!(page.contains(label), "no {label} in {page}");
     }
+}
+
+/// The issue's example: a stray directory, numbers that were never used, and runs
+/// of each kind that no execution takes by itself.
+fn with_every_kind() -> Status {
+    let mut status = status(
+        "12000-12100,12102-12522,99999999",
+        "12000-12100,12102-12498",
+        "",
+    );
+    status.ucondb.runs = status.artdaqdb.runs.clone();
+    status.first_run = Some(Run(12002));
+    status.ignored = Ok(vec![Declaration {
+        runs: set("12499"),
+        reason: "disk lost, see ticket 4711".to_owned(),
+        user: "anna".to_owned(),
+        date: time("2025-10-24T08:00:00Z"),
+    }]);
+    status.import.failures = Ok(set("12500,12501"));
+    status.import.failed = vec![
+        Failure {
+            run: Run(12500),
+            details: Some(FailureDetails {
+                is_permanent: true,
+                reason: "tpc01.fcl: not FHiCL\n  line 1".to_owned(),
+                since: time("2025-10-24T08:00:00Z"),
+                last: time("2025-10-25T09:00:00Z"),
+                attempts: 3,
+                next_try: None,
+            }),
+        },
+        Failure {
+            run: Run(12501),
+            details: None,
+        },
+    ];
+    status.import.backlog = Some(Backlog {
+        new: set("12510-12522"),
+        failed: set("12500-12501"),
+        gone: set("12400"),
+        held_back: set("99999999"),
+        waiting: set("12502"),
+        pruned: set("12503"),
+        left: set("12504-12509"),
+        below_first: set("7"),
+        ignored: set("12499"),
+    });
+    status
+}
+
+#[test]
+fn runs_that_no_execution_takes_are_listed_with_the_reason() {
+    let status = with_every_kind();
+    let text = text::render(&status);
+    for part in [
+        "NOT ARCHIVED, AND WHY\n",
+        "  Ignored:         12499: disk lost, see ticket 4711 (anna, 2025-10-24)\n",
+        "  Failed:          import of run 12500 (permanent, since 2025-10-24 ",
+        ", 3 attempt(s)): tpc01.fcl: not FHiCL\n",
+        "  Failed:          import of run 12501 (transient): the reason is not known\n",
+        "  Held back:       1 run(s) (far above the highest archived run): 99999999\n",
+        "  Waiting:         1 run(s) (late, until UconDB can be asked): 12502\n",
+        "  Left:            6 run(s) (by an earlier archiver, taken only with --runs): 12504-12509\n",
+        "  Below first:     1 run(s) (below source_files.first_run): 7\n",
+        "1. Run IMPORTER: 13 run(s) on filesystem not in artdaqDB (range: 12510-12522)\n",
+        "fail until their record is corrected:\n   ./run_archiver.sh config.yaml --retry-failed-import\n",
+        "   ./run_archiver.sh config.yaml --ignore 12400 --reason TEXT\n",
+        "   ./run_archiver.sh config.yaml --runs 99999999\n   \
+         ./run_archiver.sh config.yaml --ignore 99999999 --reason TEXT\n",
+        "   ./run_archiver.sh config.yaml --runs 12504-12509\n",
+        "   ./run_archiver.sh config.yaml --runs 12503\n",
+        "WARNING: 3 run(s) failed in all stages (12101, 12500-12501)\n",
+    ] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
+    assert_eq!(status.range(), Some((Run(12000), Run(12522))));
+
+    let json: serde_json::Value = serde_json::from_str(&json::render(&status).unwrap()).unwrap();
+    let import = &json["stages"]["import"];
+    assert_eq!(import["backlog"]["held_back"]["ranges"][0][0], 99_999_999);
+    assert_eq!(import["failed_runs"][0]["class"], "permanent");
+    assert_eq!(import["failed_runs"][0]["attempts"], 3);
+    assert_eq!(import["failed_runs"][0]["since"], "2025-10-24T08:00:00Z");
+    assert!(import["failed_runs"][1]["reason"].is_null());
+    assert_eq!(json["ignored"][0]["user"], "anna");
+    assert_eq!(json["ignored"][0]["runs"]["ranges"][0][0], 12499);
+    assert_eq!(json["no_record"]["count"], 0);
+
+    let html = html::render(&status);
+    for part in [
+        "Not archived, and why",
+        "disk lost, see ticket 4711",
+        "tpc01.fcl: not FHiCL",
+        "1 held back",
+        "--ignore 99999999 --reason TEXT",
+    ] {
+        assert!(html.contains(part), "no {part:?} in {html}");
+    }
+}
+
+#[test]
+fn numbers_that_were_never_used_did_not_fail() {
+    let gaps = |first_run, ignored: &str| {
+        let mut status = status("900-904,8001-8010,8021-8030,8032", "900", "900");
+        status.first_run = first_run;
+        status.ignored = Ok(vec![Declaration {
+            runs: set(ignored),
+            reason: "x".to_owned(),
+            user: "anna".to_owned(),
+            date: time("2025-10-24T08:00:00Z"),
+        }]);
+        let shown = [status.failed_in_all_stages(), status.no_record()];
+        shown.map(|runs| runs.unwrap().to_string())
+    };
+    assert_eq!(gaps(None, "1"), ["8011-8020, 8031", "905-8000"]);
+    assert_eq!(gaps(Some(Run(8015)), "8031"), ["8015-8020", ""]);
+    let status = status("900-904,8001-8010", "900", "900");
+    let text = text::render(&status);
+    assert!(text.contains("no record: 905-8000\n"), "{text}");
+    assert!(!text.contains("failed in all stages"), "{text}");
+}
+
+#[test]
+fn what_is_accounted_for_is_neither_missing_nor_new() {
+    let mut status = with_every_kind();
+    status.import.state = memory("importer", 12498, 12510, "").state;
+    let found = status.import_comparison().unwrap();
+    assert_eq!(found.missing, set("12502,12510"));
+    assert_eq!(found.new, set("12511-12522"));
+}
+
+#[test]
+fn nothing_to_do_but_ignored_runs() {
+    let mut status = status("10-14", "10-13", "10-13");
+    status.import.backlog = Some(Backlog {
+        ignored: set("14"),
+        ..Backlog::default()
+    });
+    let text = text::render(&status);
+    assert!(
+        text.ends_with("in UconDB, except 1 that are ignored or below first_run\n"),
+        "{text}"
+    );
 }

@@ -2,6 +2,10 @@
 
 use std::fmt::Write;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::backlog::Failure;
 use super::{Comparison, Memory, Source, Status};
 use crate::logging::RULE;
 use crate::run::Run;
@@ -9,6 +13,12 @@ use crate::run_set::RunSet;
 
 /// The line below a heading.
 const LINE: &str = "----------------------------------------------------------------------";
+
+/// How many failed runs of a stage are listed with their reasons.
+const FAILURES: usize = 10;
+
+/// How long a reason is at most.
+const REASON: usize = 100;
 
 /// How many ranges of runs a line shows.
 const RANGES: usize = 20;
@@ -32,6 +42,7 @@ pub fn render(status: &Status) -> String {
         page.source(source, before);
         page.line("");
     }
+    page.not_archived(status);
     if status.compare {
         page.banner("STATE COMPARISON");
         page.line("");
@@ -47,11 +58,29 @@ pub fn render(status: &Status) -> String {
     for (number, recommendation) in recommendations.iter().enumerate() {
         let text = recommendation.text.replace('\n', "\n   ");
         page.line(&format!("{}. {text}", number + 1));
+        for command in recommendation.shown_commands() {
+            page.line(&format!("   {command}"));
+        }
     }
     if recommendations.is_empty() {
-        page.line("None: every run on filesystem is in artdaqDB and in UconDB");
+        page.line(&nothing_to_do(status));
     }
     page.0
+}
+
+/// What is said where nothing is recommended.
+#[must_use]
+pub fn nothing_to_do(status: &Status) -> String {
+    let all = "None: every run on filesystem is in artdaqDB and in UconDB";
+    let backlogs = [&status.import.backlog, &status.migrate.backlog];
+    let apart = backlogs.into_iter().flatten();
+    let apart = apart.fold(RunSet::default(), |all, backlog| {
+        all.union(&backlog.ignored).union(&backlog.below_first)
+    });
+    match apart.len() {
+        0 => all.to_owned(),
+        count => format!("{all}, except {count} that are ignored or below first_run"),
+    }
 }
 
 /// Runs as ranges, the first of them if there are many; `none` if there are none.
@@ -80,6 +109,39 @@ pub fn listed_up_to(runs: &RunSet, limit: usize) -> String {
 #[must_use]
 pub fn run_or_none(run: Option<Run>) -> String {
     run.map_or_else(|| "none".to_owned(), |run| run.to_string())
+}
+
+/// `12105 (permanent, since 2025-10-24 15:00, 3 attempts): not FHiCL`.
+fn short(failure: &Failure) -> String {
+    let mut text = format!("{} ({}", failure.run, failure.class());
+    if let Some(details) = &failure.details {
+        // Writing to a String can't fail.
+        let _ = write!(
+            text,
+            ", since {}, {} attempt(s)",
+            local(details.since),
+            details.attempts
+        );
+        if let Some(time) = details.next_try {
+            let _ = write!(text, ", next try from {}", local(time));
+        }
+    }
+    let reason = failure.reason();
+    let shown: String = reason.chars().take(REASON).collect();
+    let end = if shown.len() < reason.len() {
+        "…"
+    } else {
+        ""
+    };
+    format!("{text}): {shown}{end}")
+}
+
+/// A time in the time of this machine: `2025-10-24 15:00`.
+#[must_use]
+pub fn local(time: Timestamp) -> String {
+    time.to_zoned_datetime(TimeZone::system())
+        .strftime("%Y-%m-%d %H:%M")
+        .to_string()
 }
 
 struct Page(String);
@@ -125,6 +187,77 @@ impl Page {
         self.field("Range", range.as_deref().unwrap_or("none"));
         self.field("Contiguous", &listed(runs));
         self.field("Gaps", &listed(&source.gaps(before)));
+    }
+
+    /// The runs that are not archived and are no new ones, and why. Where there are
+    /// none, the report is as the operations manual shows it.
+    fn not_archived(&mut self, status: &Status) {
+        let mut part = Page(String::new());
+        for declaration in status.ignored.iter().flatten() {
+            part.field("Ignored", &declaration.sentence());
+        }
+        for (stage, memory) in [("import", &status.import), ("migration", &status.migrate)] {
+            part.failures(stage, memory);
+            let Some(backlog) = &memory.backlog else {
+                continue;
+            };
+            for (name, runs, what) in [
+                (
+                    "Held back",
+                    &backlog.held_back,
+                    "far above the highest archived run",
+                ),
+                (
+                    "Waiting",
+                    &backlog.waiting,
+                    "late, until UconDB can be asked",
+                ),
+                (
+                    "Left",
+                    &backlog.left,
+                    "by an earlier archiver, taken only with --runs",
+                ),
+                (
+                    "Removed",
+                    &backlog.pruned,
+                    "from artdaqDB after they were archived, taken only with --runs",
+                ),
+                (
+                    "Below first",
+                    &backlog.below_first,
+                    "below source_files.first_run",
+                ),
+            ] {
+                if !runs.is_empty() {
+                    let text = format!("{} run(s) ({what}): {}", runs.len(), listed(runs));
+                    part.field(name, &text);
+                }
+            }
+        }
+        if let Some(runs) = status.no_record().filter(|runs| !runs.is_empty()) {
+            part.line(&format!(
+                "  {} number(s) that were never used, no record: {}",
+                runs.len(),
+                listed(&runs)
+            ));
+        }
+        if !part.0.is_empty() {
+            self.heading("NOT ARCHIVED, AND WHY");
+            self.0.push_str(&part.0);
+            self.line("");
+        }
+    }
+
+    fn failures(&mut self, stage: &str, memory: &Memory) {
+        for failure in memory.failed.iter().take(FAILURES) {
+            self.field("Failed", &format!("{stage} of run {}", short(failure)));
+        }
+        let others = memory.failed.get(FAILURES..).unwrap_or_default();
+        if !others.is_empty() {
+            let runs: RunSet = others.iter().map(|failure| failure.run).collect();
+            let text = format!("{stage} of {} more: {}", runs.len(), listed(&runs));
+            self.field("Failed", &text);
+        }
     }
 
     fn stage(&mut self, memory: &Memory, comparison: Option<Comparison>) {

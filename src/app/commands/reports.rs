@@ -4,13 +4,18 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::app::command_to_repeat;
 use crate::app::parts;
 use crate::check;
 use crate::cli::{CommandLine, Format, Mode};
 use crate::config::Config;
 use crate::durable;
 use crate::error::{Error, Result};
+use crate::pipeline::forecast::{self, Seen};
+use crate::pipeline::journal::{FailureClass, Journal};
+use crate::reporter::backlog::{Declaration, Failure, FailureDetails, Remembered};
 use crate::reporter::{Inputs, Status, dashboard, history, html, json, text};
+use crate::run::StageKind;
 
 /// Prints the status report, or writes it to the file of `--output`. Whether
 /// everything could be reached and read.
@@ -21,6 +26,8 @@ pub(in crate::app) fn status(command: &CommandLine, config: &Config) -> Result<b
     let compare = command.mode == Mode::ReportStatus { compare: true };
     let ucon = &config.ucon_db;
     let places = parts::places(config);
+    let journal = parts::journal(config);
+    let first_run = config.source_files.first_run;
     let status = Status::gather(Inputs {
         run_records_dir: &config.source_files.run_records_dir,
         database_uri: config.artdaq_db.database_uri.to_string(),
@@ -32,6 +39,21 @@ pub(in crate::app) fn status(command: &CommandLine, config: &Config) -> Result<b
             .map(|incomplete| parts::kept_apart(config, &incomplete)),
         import: places.import,
         migrate: places.migrate,
+        remembered: match &journal {
+            Ok(journal) => remembered(journal),
+            // The same again, as an error is for one place only.
+            Err(_) => parts::journal(config).map(|_| Remembered::default()),
+        },
+        forecast: &|kind, source, archived, ucondb| {
+            let seen = Seen {
+                source,
+                archived,
+                ucondb,
+            };
+            forecast::forecast(kind, seen, journal.as_ref().ok()?, first_run).ok()
+        },
+        first_run,
+        command: command_to_repeat(command),
         history: &config.app.work_dir.join(history::FILE),
         compare,
     });
@@ -61,6 +83,7 @@ pub(in crate::app) fn check(file: &Path) -> Result<bool> {
         config,
         parts::look_at_artdaqdb,
         parts::look_at_ucondb,
+        parts::journal,
         &mut stdout,
     )
     .map_err(unprinted)
@@ -72,9 +95,51 @@ pub(in crate::app) fn check(file: &Path) -> Result<bool> {
 /// It can't be printed.
 pub(in crate::app) fn dashboard(_: &CommandLine, config: &Config) -> Result<bool> {
     let places = parts::places(config);
-    let dashboard = dashboard::render(&config.app, &places.import, &places.migrate);
+    let ignored = parts::journal(config).map(|journal| declarations(&journal));
+    let dashboard = dashboard::render(&config.app, &places.import, &places.migrate, ignored);
     print(&dashboard.text)?;
     Ok(dashboard.is_complete)
+}
+
+/// What is remembered of runs that are not archived, in the words of the reports.
+fn remembered(journal: &Journal) -> Result<Remembered> {
+    Ok(Remembered {
+        ignored: declarations(journal),
+        failed_imports: failures(journal, StageKind::Import)?,
+        failed_migrations: failures(journal, StageKind::Migrate)?,
+    })
+}
+
+fn declarations(journal: &Journal) -> Vec<Declaration> {
+    let declarations = journal.declarations().into_iter();
+    let all = declarations.map(|it| Declaration {
+        runs: it.runs,
+        reason: it.reason,
+        user: it.user,
+        date: it.date,
+    });
+    all.collect()
+}
+
+fn failures(journal: &Journal, kind: StageKind) -> Result<Vec<Failure>> {
+    let failures = journal.failures(kind)?;
+    let details = |run| {
+        let details = failures.details(run)?;
+        Some(FailureDetails {
+            is_permanent: details.class == FailureClass::Permanent,
+            reason: details.reason.clone(),
+            since: details.first,
+            last: details.last,
+            attempts: details.attempts,
+            next_try: details.next_try,
+        })
+    };
+    let runs = failures.runs.iter();
+    let all = runs.map(|run| Failure {
+        run: *run,
+        details: details(*run),
+    });
+    Ok(all.collect())
 }
 
 fn print(report: &str) -> Result<()> {
