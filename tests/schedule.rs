@@ -213,7 +213,20 @@ fn an_archive_of_another_user_makes_no_run_fail() {
         assert!(said.contains("check the rights of the user"), "{said}");
         no_run_counts_as_failed(&test);
     }
+    // A lock file that somebody else left is enough to keep all documents out.
     give_away(&test.path().join("archive"), NOBODY);
+    for lock in [
+        ".run_record_archiver.lock",
+        ".run_record_archiver.documents.lock",
+    ] {
+        let lock = test.path().join("archive").join(lock);
+        chown(&lock, Some(0), Some(0)).unwrap();
+        fs::set_permissions(&lock, fs::Permissions::from_mode(0o644)).unwrap();
+        let (code, said) = as_nobody();
+        assert_eq!(code, Some(1), "{said}");
+        no_run_counts_as_failed(&test);
+        chown(&lock, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
     let (code, said) = as_nobody();
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(test.migrated().len(), 9);

@@ -497,13 +497,15 @@ impl ArtdaqDb for FilesystemDb {
         fs::exists(&directory).map_err(|source| Error::io("look for", &directory, source))
     }
 
-    fn try_write(&self) -> Result<bool> {
+    fn try_write(&self) -> Result<()> {
+        let _load = self.load()?;
+        let _index = self.locks.index()?;
         for collection in [RUN_HISTORY, SYSTEM_LAYOUT] {
             let probe = self.root.join(collection).join("write_probe");
             // Gone again when it is dropped.
             drop(durable::write_temporary(&probe, b"probe", durable::SHARED)?);
         }
-        Ok(true)
+        Ok(())
     }
 
     fn fingerprint(&self, run: Run) -> Result<Option<String>> {

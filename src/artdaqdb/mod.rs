@@ -93,13 +93,13 @@ pub trait ArtdaqDb: Send + Sync {
         Ok(true)
     }
 
-    /// Tries whether documents can be written, without writing one. `false` if only
-    /// writing one can show it.
+    /// Tries what can be tried of writing documents without writing one. A success
+    /// does not prove that one can be written.
     ///
     /// # Errors
     /// They cannot be written.
-    fn try_write(&self) -> Result<bool> {
-        Ok(false)
+    fn try_write(&self) -> Result<()> {
+        Ok(())
     }
 
     /// Identifies the documents of a run: another text means that others came or

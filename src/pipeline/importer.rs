@@ -352,8 +352,7 @@ impl Stage for Importer<'_> {
         match side {
             Side::ReadRecord => self.read_another_record(archived),
             Side::WriteArtdaqdb => match self.artdaqdb.try_write() {
-                Ok(true) => Trial::Works,
-                Ok(false) => Trial::Inconclusive,
+                Ok(()) => Trial::Inconclusive,
                 Err(error) => Trial::Fails(error),
             },
             Side::ReadArtdaqdb | Side::ReadUcondb | Side::WriteUcondb => {
