@@ -262,3 +262,14 @@ fn a_broken_journal_is_named_by_all_reports() {
     assert!(check.contains("✗ Journal: "), "{check}");
     assert_eq!(fs::read_to_string(test.work("journal.json")).unwrap(), "{");
 }
+
+#[test]
+fn a_record_that_is_still_being_written_is_nothing_to_import_yet() {
+    let test = Test::new()
+        .record(7)
+        .set("source_files.settle_seconds", "300");
+    let page = test.run(&["--report-status"]).exits(0).stdout;
+    assert!(page.contains("  Settling:        1 run(s) "), "{page}");
+    assert!(!page.contains("Run IMPORTER"), "{page}");
+    assert!(!page.contains("None: every run"), "{page}");
+}

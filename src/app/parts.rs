@@ -7,7 +7,7 @@ use crate::artdaqdb::{self, ArtdaqDb, tools};
 use crate::config::{Config, IncompletePolicy};
 use crate::error::Result;
 use crate::pipeline::journal::{Addresses, Places};
-use crate::pipeline::{IncompleteRuns, Journal};
+use crate::pipeline::{IncompleteRuns, Journal, Patience};
 use crate::run::Run;
 use crate::shutdown::Shutdown;
 use crate::state::StateStore;
@@ -95,6 +95,14 @@ pub(super) fn kept_apart(config: &Config, incomplete: &IncompleteRuns) -> BTreeS
     match waits || config.ucon_db.pending_folder.is_some() {
         true => incomplete.awaited(),
         false => BTreeSet::new(),
+    }
+}
+
+/// How long records must be left alone before they are archived.
+pub(super) fn patience(config: &Config) -> Patience {
+    Patience {
+        settle: config.source_files.settle,
+        empty: config.source_files.incomplete_after,
     }
 }
 

@@ -9,9 +9,7 @@ use crate::cli::{CommandLine, Mode};
 use crate::config::Config;
 use crate::error::Result;
 use crate::pipeline::importer::ListUcondb;
-use crate::pipeline::{
-    self, Fuzz, Importer, Journal, MigrateOptions, Migrator, Patience, Settings,
-};
+use crate::pipeline::{self, Fuzz, Importer, Journal, MigrateOptions, Migrator, Settings};
 use crate::run::Run;
 use crate::run_record::Generated;
 use crate::shutdown::Shutdown;
@@ -65,8 +63,8 @@ impl<'a> Session<'a> {
             attempts: app.attempts(),
             retry_delay: app.retry_delay_seconds,
             batch_size: app.batch_size,
-            settle: self.config.source_files.settle,
             first_run: self.config.source_files.first_run,
+            settle: self.config.source_files.settle,
             fuzz: Fuzz {
                 skip_percent: fuzz.random_skip_percent,
                 skip_is_permanent: fuzz.random_skip_retry,
@@ -89,10 +87,7 @@ impl<'a> Session<'a> {
             self.artdaqdb.as_ref(),
             list_ucondb,
             &self.journal,
-            Patience {
-                settle: self.config.source_files.settle,
-                empty: self.config.source_files.incomplete_after,
-            },
+            parts::patience(self.config),
         )
     }
 

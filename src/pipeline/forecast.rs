@@ -24,7 +24,8 @@ pub struct Seen<'a> {
 }
 
 /// Sorts the runs of a stage's source that are not archived by what an execution
-/// does with them. Nothing is written.
+/// does with them. `is_whole` says whether a run's record has settled. Nothing is
+/// written.
 ///
 /// # Errors
 /// The failure log or its details cannot be read.
@@ -33,6 +34,7 @@ pub fn forecast(
     seen: Seen,
     journal: &Journal,
     first_run: Option<Run>,
+    is_whole: &dyn Fn(Run) -> bool,
 ) -> Result<Backlog> {
     let failures = journal.failures(kind)?;
     let memory = Memory {
@@ -72,7 +74,9 @@ pub fn forecast(
         batch_size: 0,
         now: clock::now(),
     };
-    let plan = Plan::new(&survey, Mode::Incremental, &outlook, &mut |_| true);
+    let plan = Plan::new(&survey, Mode::Incremental, &outlook, &mut |run| {
+        is_whole(run)
+    });
     let in_log = memory.failures.runs.iter();
     let in_log: RunSet = in_log
         .filter(|run| !survey.archived.contains(run) && !outlook.ignored.contains(**run))
@@ -84,6 +88,7 @@ pub fn forecast(
         gone: in_log.difference(&failed),
         held_back: plan.held_back,
         waiting: plan.waiting,
+        settling: plan.settling.difference(&failed),
         // --retry-failed-* takes failed runs in any case.
         pruned: plan.pruned.difference(&failed),
         left: plan.left.difference(&failed),
@@ -144,25 +149,31 @@ mod tests {
             archived: &archived,
             ucondb: Some(&ucondb),
         };
-        let backlog = forecast(StageKind::Import, seen, &journal, Some(Run(4))).unwrap();
+        let import = |seen, is_whole: &dyn Fn(Run) -> bool| {
+            forecast(StageKind::Import, seen, &journal, Some(Run(4)), is_whole).unwrap()
+        };
+        let backlog = import(seen, &|_| true);
         let expected = Backlog {
             new: set("18-19,21"),
             failed: set("12"),
             gone: set("50"),
             held_back: set("99999999"),
             waiting: RunSet::default(),
+            settling: RunSet::default(),
             pruned: set("15,17"),
             left: set("4-8,13-14"),
             below_first: set("1-3"),
             ignored: set("16"),
         };
         assert_eq!(backlog, expected);
+        let backlog = import(seen, &|run| run != Run(21) && run != Run(12));
+        assert_eq!((backlog.new, backlog.settling), (set("18-19"), set("21")));
         // Late arrivals wait while UconDB cannot be asked.
         let seen = Seen {
             ucondb: None,
             ..seen
         };
-        let backlog = forecast(StageKind::Import, seen, &journal, Some(Run(4))).unwrap();
+        let backlog = import(seen, &|_| true);
         assert_eq!((backlog.new, backlog.waiting), (set("21"), set("15,17-19")));
 
         let (source, archived) = (set("9-11"), set("9,99999999"));
@@ -171,7 +182,7 @@ mod tests {
             archived: &archived,
             ucondb: None,
         };
-        let backlog = forecast(StageKind::Migrate, seen, &journal, None).unwrap();
+        let backlog = forecast(StageKind::Migrate, seen, &journal, None, &|_| true).unwrap();
         let expected = Backlog {
             new: set("10-11"),
             ..Backlog::default()

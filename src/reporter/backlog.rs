@@ -20,6 +20,8 @@ pub struct Backlog {
     pub held_back: RunSet,
     /// Late arrivals of which it cannot be told whether UconDB has them.
     pub waiting: RunSet,
+    /// Still being written, as far as can be told.
+    pub settling: RunSet,
     /// Removed from the archive after they were archived.
     pub pruned: RunSet,
     /// Left by an earlier archiver.

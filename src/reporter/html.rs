@@ -256,6 +256,7 @@ fn not_archived(status: &Status) -> Markup {
             let backlog = memory.backlog.clone().unwrap_or_default();
             [
                 ("held back", backlog.held_back),
+                ("still being written", backlog.settling),
                 ("late, until UconDB can be asked", backlog.waiting),
                 ("left by an earlier archiver", backlog.left),
                 ("removed after they were archived", backlog.pruned),

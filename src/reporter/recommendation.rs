@@ -229,7 +229,9 @@ impl Status {
             // An incremental execution takes what came late, and corrects the state.
             let missing = comparison.zip(memory.backlog.as_ref());
             let missing = missing.map(|(found, backlog)| {
-                let taken = backlog.new.union(&backlog.failed).union(&backlog.waiting);
+                let taken = [&backlog.failed, &backlog.waiting, &backlog.settling]
+                    .into_iter()
+                    .fold(backlog.new.clone(), |all, runs| all.union(runs));
                 found.missing.difference(&taken)
             });
             list.add(

@@ -409,7 +409,7 @@ fn the_keys_of_the_json_report() {
     assert_eq!(
         keys(&report["stages"]["import"]["backlog"]),
         "below_first_run failed failed_without_source held_back ignored left_by_earlier new pruned \
-         waiting"
+         settling waiting"
     );
     assert_eq!(
         keys(&report["executions"][0]),
@@ -528,6 +528,7 @@ fn with_every_kind() -> Status {
         gone: set("12400"),
         held_back: set("99999999"),
         waiting: set("12502"),
+        settling: RunSet::default(),
         pruned: set("12503"),
         left: set("12504-12509"),
         below_first: set("7"),

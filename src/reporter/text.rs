@@ -73,6 +73,10 @@ pub fn render(status: &Status) -> String {
 pub fn nothing_to_do(status: &Status) -> String {
     let all = "None: every run on filesystem is in artdaqDB and in UconDB";
     let backlogs = [&status.import.backlog, &status.migrate.backlog];
+    let settling = backlogs.into_iter().flatten();
+    if settling.map(|it| it.settling.len()).sum::<u64>() > 0 {
+        return "None now: runs that are still being written are taken later".to_owned();
+    }
     let apart = backlogs.into_iter().flatten();
     let apart = apart.fold(RunSet::default(), |all, backlog| {
         all.union(&backlog.ignored).union(&backlog.below_first)
@@ -206,6 +210,11 @@ impl Page {
                     "Held back",
                     &backlog.held_back,
                     "far above the highest archived run",
+                ),
+                (
+                    "Settling",
+                    &backlog.settling,
+                    "still being written, taken when nothing changes any longer",
                 ),
                 (
                     "Waiting",

@@ -1,6 +1,7 @@
 //! The modes that only look: the status report, the check and the dashboard.
 //! They take no lock, so that they work beside an execution.
 
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -8,14 +9,21 @@ use crate::app::command_to_repeat;
 use crate::app::parts;
 use crate::check;
 use crate::cli::{CommandLine, Format, Mode};
+use crate::clock;
 use crate::config::Config;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::pipeline::forecast::{self, Seen};
 use crate::pipeline::journal::{FailureClass, Journal};
+use crate::pipeline::settle::{self, Readiness};
 use crate::reporter::backlog::{Declaration, Failure, FailureDetails, Remembered};
 use crate::reporter::{Inputs, Status, dashboard, history, html, json, text};
-use crate::run::StageKind;
+use crate::run::{Run, StageKind};
+use crate::run_record::Snapshot;
+use crate::run_set::RunSet;
+
+/// How many records of a backlog are looked at.
+const LOOKED_AT: usize = 1000;
 
 /// Prints the status report, or writes it to the file of `--output`. Whether
 /// everything could be reached and read.
@@ -45,12 +53,15 @@ pub(in crate::app) fn status(command: &CommandLine, config: &Config) -> Result<b
             Err(_) => parts::journal(config).map(|_| Remembered::default()),
         },
         forecast: &|kind, source, archived, ucondb| {
+            let ucondb = ucondb.and_then(|runs| with_pending(config, kind, runs));
             let seen = Seen {
                 source,
                 archived,
-                ucondb,
+                ucondb: ucondb.as_ref(),
             };
-            forecast::forecast(kind, seen, journal.as_ref().ok()?, first_run).ok()
+            let journal = journal.as_ref().ok()?;
+            let is_whole = has_settled(config, kind, journal);
+            forecast::forecast(kind, seen, journal, first_run, &is_whole).ok()
         },
         first_run,
         command: command_to_repeat(command),
@@ -99,6 +110,47 @@ pub(in crate::app) fn dashboard(_: &CommandLine, config: &Config) -> Result<bool
     let dashboard = dashboard::render(&config.app, &places.import, &places.migrate, ignored);
     print(&dashboard.text)?;
     Ok(dashboard.is_complete)
+}
+
+/// Whether a run's record has settled, as the import stage finds out. With a longer
+/// backlog only so many records are looked at, and the others count as whole.
+fn has_settled<'a>(
+    config: &'a Config,
+    kind: StageKind,
+    journal: &'a Journal,
+) -> impl Fn(Run) -> bool + 'a {
+    let records = &config.source_files.run_records_dir;
+    let is_local = settle::is_local(records);
+    let looks = Cell::new(0);
+    let patience = parts::patience(config);
+    move |run| {
+        looks.set(looks.get() + 1);
+        if kind == StageKind::Migrate || looks.get() > LOOKED_AT {
+            return true;
+        }
+        let Ok(snapshot) = Snapshot::take(&records.join(run.to_string())) else {
+            return true;
+        };
+        let look = patience.look(
+            &snapshot,
+            journal.noted(run).as_ref(),
+            is_local,
+            clock::now(),
+        );
+        !matches!(look, Readiness::Waits(_))
+    }
+}
+
+/// Adds the runs of UconDB's pending folder, which the import stage asks for, too.
+/// `None` if it cannot be asked.
+fn with_pending(config: &Config, kind: StageKind, finished: &RunSet) -> Option<RunSet> {
+    match &config.ucon_db.pending_folder {
+        Some(folder) if kind == StageKind::Import => {
+            let pending = parts::look_at_ucondb(config, folder).and_then(|db| db.runs());
+            Some(finished.union(&pending.ok()?.into_iter().collect()))
+        }
+        _ => Some(finished.clone()),
+    }
 }
 
 /// What is remembered of runs that are not archived, in the words of the reports.
