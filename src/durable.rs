@@ -9,11 +9,12 @@
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::error::{Error, Result};
 use crate::faults::fs::{self, File, OpenOptions};
 use crate::faults::{self, Operation};
+use crate::sys::sync;
 
 /// The mode of the archiver's own files, before the umask: nobody else's business.
 pub const PRIVATE: u32 = 0o640;
@@ -146,7 +147,7 @@ const SYNC_THREADS: usize = 8;
 pub fn sync_all(files: Vec<Unsynced>) -> Result<()> {
     let files = Mutex::new(files.into_iter());
     let sync = || loop {
-        let file = files.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let file = sync::lock(&files).next();
         match file {
             Some(file) => file.sync()?,
             None => return Ok(()),

@@ -2,7 +2,7 @@
 //! banners of the operations manual.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use signal_hook::iterator::Signals;
 
 use crate::error::{Error, Result};
 use crate::logging::banner;
+use crate::sys::sync;
 
 /// The exit code of an execution that a signal ended.
 pub const EXIT_INTERRUPTED: u8 = 130;
@@ -158,7 +159,7 @@ impl Shutdown {
 
     fn lock(&self) -> MutexGuard<'_, Option<String>> {
         // The text is whole whoever panicked while holding it.
-        self.0.reason.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.0.reason)
     }
 }
 

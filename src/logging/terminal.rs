@@ -1,9 +1,10 @@
 //! Stderr, as a person at a terminal sees it: colour for what needs attention,
 //! and a progress bar that stays below the log.
 
+use crate::sys::sync;
 use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use log::Level;
@@ -33,7 +34,7 @@ impl Progress {
         if let Ok(style) = style {
             bar.set_style(style);
         }
-        *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
+        *sync::lock(&BAR) = Some(bar.clone());
         Progress(Some(bar))
     }
 
@@ -48,7 +49,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(bar) = &self.0 {
-            *BAR.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *sync::lock(&BAR) = None;
             bar.finish_and_clear();
         }
     }
@@ -74,7 +75,7 @@ pub(super) fn write(line: &str, level: Level, colour: bool) {
     };
     // A closed stderr leaves nobody to tell; the file has the line.
     let write = || drop(std::io::stderr().lock().write_all(painted.as_bytes()));
-    let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let bar = sync::lock(&BAR).clone();
     match bar {
         Some(bar) => bar.suspend(write),
         None => write(),

@@ -1,7 +1,7 @@
 //! What the pipeline tells while it works, and who listens: the log, the progress
 //! bar, the service manager, and the recorder of the tests.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::{Mode, Side};
@@ -10,6 +10,7 @@ use crate::logging::Progress;
 use crate::reporter::stage_report::{Ending, StageReport};
 use crate::run::{Run, StageKind};
 use crate::service;
+use crate::sys::sync;
 
 /// How many runs lie between two progress lines.
 const PROGRESS_INTERVAL: usize = 10;
@@ -330,7 +331,7 @@ pub struct ProgressBar(Mutex<Option<Progress>>);
 impl ProgressBar {
     fn bar(&self) -> MutexGuard<'_, Option<Progress>> {
         // A bar is whole whatever panicked beside it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.0)
     }
 }
 

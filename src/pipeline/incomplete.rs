@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -19,6 +19,7 @@ use crate::durable;
 use crate::error::{Error, Result};
 use crate::faults::fs;
 use crate::run::Run;
+use crate::sys::sync;
 
 /// A run whose stop time is not in both databases yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,7 +148,7 @@ impl IncompleteRuns {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every change is one insertion, removal or assignment.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 }
 

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::incomplete::IncompleteRuns;
 use super::settle::Noted;
@@ -19,6 +19,7 @@ use crate::run::{Run, StageKind};
 use crate::run_list::RunList;
 use crate::run_set::RunSet;
 use crate::state::{State, StateStore};
+use crate::sys::sync;
 
 pub(super) use active::ActiveRuns;
 pub use failures::{FailureClass, FailureDetails, Failures, details_file};
@@ -280,7 +281,7 @@ impl Journal {
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
         // Whoever changes them changes a copy.
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.notes)
     }
 
     /// Changes the notes, and writes them if that made a difference.

@@ -3,4 +3,5 @@
 
 pub mod patience;
 pub mod retry;
+pub mod sync;
 pub mod url;

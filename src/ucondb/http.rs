@@ -34,6 +34,7 @@ use crate::run::Run;
 use crate::shutdown::Shutdown;
 pub use crate::sys::retry::RetryPolicy;
 use crate::sys::retry::{Next, Stopped, retry};
+use crate::sys::sync;
 use crate::ucondb::{MAX_BLOB, Override, UconDb, UconUrl, Upload, Version};
 
 /// The longest answer that is metadata, names or an error page, in bytes.
@@ -302,10 +303,7 @@ impl HttpUconDb {
 
     /// Notes a run whose key exists.
     fn note(&self, run: Run) {
-        let mut known = self
-            .known_run
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut known = sync::lock(&self.known_run);
         *known = Some(run);
     }
 }

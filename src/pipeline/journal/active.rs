@@ -2,13 +2,14 @@
 //! working on, so that the next one does not die of it again and again.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 
 use crate::faults::fs;
 use crate::run::{Run, StageKind};
 use crate::run_set::RunSet;
+use crate::sys::sync;
 
 /// The file of the work directory.
 const FILE: &str = "in_progress.json";
@@ -119,7 +120,7 @@ impl ActiveRuns {
     }
 
     fn note(&self) -> MutexGuard<'_, Note> {
-        self.note.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.note)
     }
 
     /// Replaces the file. What fails is left: a lost note costs no data.

@@ -2,8 +2,9 @@
 //! challenge: one challenge is answered by every later request, with `nc`
 //! counted up, so that no body is sent only to be refused.
 
+use crate::sys::sync;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use digest_auth::{AlgorithmType, AuthContext, HttpMethod, Qop, WwwAuthenticateHeader};
 use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
@@ -165,7 +166,7 @@ impl fmt::Debug for Authenticator {
 
 /// A lock that a panicking thread left behind still holds a usable value.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    sync::lock(mutex)
 }
 
 /// The first challenge that can be answered: RFC 7616 has the server list them

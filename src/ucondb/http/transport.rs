@@ -4,7 +4,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use url::Url;
 
 use super::HttpSettings;
 use crate::shutdown::Shutdown;
+use crate::sys::sync;
 use crate::tls::{self, Trust, chain, root_cause};
 
 /// The slowest transfer that is waited for, in bytes a second: beyond the
@@ -322,7 +323,7 @@ struct Progress {
 
 impl Progress {
     fn last(&self) -> Instant {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+        *sync::lock(&self.last)
     }
 }
 
@@ -346,11 +347,7 @@ impl Body for Sending {
         }
         let piece = PIECE.min(self.rest.len());
         let piece = self.rest.split_to(piece);
-        *self
-            .progress
-            .last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *sync::lock(&self.progress.last) = Instant::now();
         if self.rest.is_empty() {
             self.progress.sent.store(true, Ordering::Release);
         }

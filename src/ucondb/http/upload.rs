@@ -1,7 +1,7 @@
 //! Storing a blob exactly once: its body is sent once, and whatever becomes of
 //! the answer, only what the server says it holds counts.
 
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
 use bytes::Bytes;
 use url::Url;
@@ -11,6 +11,7 @@ use super::auth::{Credentials, Verdict};
 use super::transport::{Answer, Call};
 use super::{HttpUconDb, SHORT, listing};
 use crate::run::Run;
+use crate::sys::sync;
 use crate::ucondb::{MAX_BLOB, Override, Upload, Version};
 
 /// How many challenges are answered for one upload. More than one comes only
@@ -112,10 +113,7 @@ impl HttpUconDb {
     /// be stored even by a server without authentication, which is true of no
     /// other request. Without such a key the first blob itself is the question.
     pub(super) fn probe(&self, subject: &str) -> Result<Probe, Failure> {
-        let known = *self
-            .known_run
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let known = *sync::lock(&self.known_run);
         let Some(known) = known else {
             return Ok(Probe::NotMade);
         };
