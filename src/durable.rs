@@ -168,8 +168,16 @@ pub fn sync_all(files: Vec<Unsynced>) -> Result<()> {
 ///
 /// # Errors
 /// As for [`replace`].
+#[cfg(test)]
 pub fn write_entry(path: &Path, contents: &[u8], mode: u32) -> Result<Unsynced> {
-    let mut temporary = create_temporary(path, contents, mode)?;
+    publish_entry(create_temporary(path, contents, mode)?, path)
+}
+
+/// Gives a temporary file that is written its name, as [`write_entry`] does.
+///
+/// # Errors
+/// As for [`replace`].
+pub fn publish_entry(mut temporary: Temporary, path: &Path) -> Result<Unsynced> {
     let renamed = faults::ask(Operation::Rename, path).and_then(|()| {
         Ok(rustix::fs::renameat_with(
             rustix::fs::CWD,

@@ -17,34 +17,42 @@ pub(super) fn collection_of(entity: &str) -> &'static str {
     }
 }
 
-/// Writes the document of a file, for configuration `version` (`<run>/<name>`).
-/// Gives the time at which it was assigned: now.
-///
-/// # Errors
-/// A file that is not FHiCL.
-pub(super) fn compose(
+/// A run's file, read: what its document is made of.
+pub(super) struct Composition<'a> {
     run: Run,
-    version: &str,
-    file: &FclFile,
-    oid: Oid,
-    sink: &mut impl Sink,
-) -> Result<String> {
-    let tree = fhicl::parse(&file.text).map_err(|source| Error::Syntax {
-        path: PathBuf::from(format!("{}.fcl", file.entity)),
-        source: Box::new(source),
-    })?;
-    if let Some(warning) = tree.warning() {
-        log::warn!("run {run}: {}.fcl, {warning}", file.entity);
+    file: &'a FclFile,
+    tree: fhicl::Document<'a>,
+}
+
+impl<'a> Composition<'a> {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// A file that is not FHiCL.
+    pub(super) fn of(run: Run, file: &'a FclFile) -> Result<Composition<'a>> {
+        let tree = fhicl::parse(&file.text).map_err(|source| Error::Syntax {
+            path: PathBuf::from(format!("{}.fcl", file.entity)),
+            source: Box::new(source),
+        })?;
+        if let Some(warning) = tree.warning() {
+            log::warn!("run {run}: {}.fcl, {warning}", file.entity);
+        }
+        Ok(Composition { run, file, tree })
     }
-    let assigned = time_stamp();
-    let head = DocumentHead {
-        oid: &oid.to_string(),
-        collection: collection_of(&file.entity),
-        entity: &file.entity,
-        version,
-        run,
-        time: &assigned,
-    };
-    document::write_to(sink, &head, &tree);
-    Ok(assigned)
+
+    /// Writes the document, for configuration `version` (`<run>/<name>`). Returns the
+    /// time at which it was assigned: now.
+    pub(super) fn write(&self, version: &str, oid: Oid, sink: &mut impl Sink) -> String {
+        let assigned = time_stamp();
+        let head = DocumentHead {
+            oid: &oid.to_string(),
+            collection: collection_of(&self.file.entity),
+            entity: &self.file.entity,
+            version,
+            run: self.run,
+            time: &assigned,
+        };
+        document::write_to(sink, &head, &self.tree);
+        assigned
+    }
 }

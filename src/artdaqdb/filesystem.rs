@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::compose::{collection_of, compose};
+use super::compose::{Composition, collection_of};
 use super::document::{self, StoredDocument, Text};
 use super::index::{Entry, Oid};
 use super::{
@@ -234,16 +234,19 @@ impl FilesystemDb {
         files: &[(&FclFile, Oid)],
     ) -> Result<Written> {
         let mut written = Written::default();
+        let mut buffer = String::new();
         for (file, oid) in files {
             let collection = collection_of(&file.entity);
-            let mut text = Text::default();
-            let assigned = compose(run, version, file, *oid, &mut text)?;
             let path = self.root.join(collection).join(format!("{oid}.json"));
-            written.unsynced.push(durable::write_entry(
-                &path,
-                text.finish().as_bytes(),
-                durable::SHARED,
-            )?);
+            let composition = Composition::of(run, file)?;
+            let (temporary, file_of_document) = durable::open_temporary(&path, durable::SHARED)?;
+            let mut text = Text::new(&mut buffer, file_of_document);
+            let assigned = composition.write(version, *oid, &mut text);
+            text.finish()
+                .map_err(|source| Error::io("write", &path, source))?;
+            written
+                .unsynced
+                .push(durable::publish_entry(temporary, &path)?);
             let entries = match collection {
                 SYSTEM_LAYOUT => &mut written.system_layout,
                 _ => &mut written.run_history,

@@ -18,7 +18,7 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{RawDocumentBuf, doc, rawdoc};
 use mongodb::error::Error as DriverError;
 
-use super::compose::{collection_of, compose};
+use super::compose::{Composition, collection_of};
 use super::document::{self, StoredDocument};
 use super::index::Oid;
 use super::{
@@ -240,7 +240,7 @@ impl Archive {
         let mut batch = Batch::default();
         for (file, oid) in files {
             let mut bson = Bson::new(*oid);
-            compose(run, version, file, *oid, &mut bson)?;
+            Composition::of(run, file)?.write(version, *oid, &mut bson);
             let document = bson.finish().map_err(|unfit| {
                 self.refuse(format!(
                     "run {run}: {} can't be stored: {unfit}",

@@ -19,7 +19,7 @@ pub(in crate::artdaqdb) enum Key<'k> {
 /// Takes a document's values.
 pub(in crate::artdaqdb) trait Sink {
     /// About how many bytes of JSON will come.
-    fn expect(&mut self, bytes: usize);
+    fn expect(&mut self, bytes: impl FnOnce() -> usize);
 
     /// Begins an object; what comes until it is closed is in it.
     fn open_object(&mut self, key: Key<'_>);

@@ -1,25 +1,77 @@
 //! A document's JSON as the real tools lay it out: no indent,
 //! `{\n"k" : v,\n...\n}`, no line end at the end.
 
+use std::io::{self, Write};
+
 use super::plain::Plain;
 use super::sink::{Key, Sink};
 
-/// JSON as it grows.
-#[derive(Debug, Default)]
-pub(in crate::artdaqdb) struct Text {
-    out: String,
+/// How much JSON is collected before it goes into a file: it stays in the
+/// processor's cache until it is copied.
+const FULL: usize = 128 * 1024;
+
+/// JSON as it grows: collected in a buffer, and written into a file whenever that
+/// is full.
+#[derive(Debug)]
+pub(in crate::artdaqdb) struct Text<'b, W> {
+    out: &'b mut String,
     /// Whether something stands before in the innermost object or array.
     is_next: bool,
+    file: W,
+    full: usize,
+    /// Why the file could not be written; nothing is written after that.
+    failed: Option<io::Error>,
 }
 
-impl Text {
-    /// The JSON.
-    pub(in crate::artdaqdb) fn finish(self) -> String {
-        self.out
+impl<'b> Text<'b, io::Sink> {
+    /// Collects all of it in `out`.
+    pub(super) fn whole(out: &'b mut String) -> Text<'b, io::Sink> {
+        Text {
+            out,
+            is_next: false,
+            file: io::sink(),
+            full: usize::MAX,
+            failed: None,
+        }
+    }
+}
+
+impl<'b, W: Write> Text<'b, W> {
+    /// Writes it into `file`. `buffer` is used on the way; what it holds is lost.
+    pub(in crate::artdaqdb) fn new(buffer: &'b mut String, file: W) -> Text<'b, W> {
+        buffer.clear();
+        buffer.reserve(2 * FULL);
+        Text {
+            out: buffer,
+            is_next: false,
+            file,
+            full: FULL,
+            failed: None,
+        }
+    }
+
+    /// Writes the rest.
+    ///
+    /// # Errors
+    /// The file could not be written, now or before.
+    pub(in crate::artdaqdb) fn finish(mut self) -> io::Result<()> {
+        self.flush();
+        self.failed.map_or(Ok(()), Err)
+    }
+
+    /// Writes what is collected.
+    fn flush(&mut self) {
+        if self.failed.is_none() {
+            self.failed = self.file.write_all(self.out.as_bytes()).err();
+        }
+        self.out.clear();
     }
 
     /// What comes before a value.
     fn begin(&mut self, key: Key<'_>) {
+        if self.out.len() >= self.full {
+            self.flush();
+        }
         if self.is_next {
             self.out.push_str(",\n");
         }
@@ -31,7 +83,7 @@ impl Text {
                 self.out.push_str(name);
                 self.out.push('"');
             }
-            Key::Name(name) => push_string(&mut self.out, name),
+            Key::Name(name) => self.push_string(name),
             Key::Numbered(name, number) => {
                 self.out.push('"');
                 self.out.push_str(name);
@@ -52,11 +104,47 @@ impl Text {
         self.out.push_str(bracket);
         self.is_next = true;
     }
+
+    /// Writes a JSON string.
+    fn push_string(&mut self, text: &str) {
+        self.out.push('"');
+        let bytes = text.as_bytes();
+        let mut done = 0;
+        let mut at = 0;
+        while at < bytes.len() {
+            let escape = ESCAPES[usize::from(bytes[at])];
+            if !escape.is_empty() {
+                self.push(&text[done..at]);
+                self.out.push_str(escape);
+                done = at + 1;
+            }
+            at += 1;
+        }
+        self.push(&text[done..]);
+        self.out.push('"');
+    }
+
+    /// Writes a part of a string, which can be long.
+    fn push(&mut self, mut part: &str) {
+        while self.out.len() + part.len() > self.full {
+            let mut room = self.full.saturating_sub(self.out.len());
+            while !part.is_char_boundary(room) {
+                room -= 1;
+            }
+            let (now, later) = part.split_at(room);
+            self.out.push_str(now);
+            self.flush();
+            part = later;
+        }
+        self.out.push_str(part);
+    }
 }
 
-impl Sink for Text {
-    fn expect(&mut self, bytes: usize) {
-        self.out.reserve(bytes);
+impl<W: Write> Sink for Text<'_, W> {
+    fn expect(&mut self, bytes: impl FnOnce() -> usize) {
+        if self.full == usize::MAX {
+            self.out.reserve(bytes());
+        }
     }
 
     fn open_object(&mut self, key: Key<'_>) {
@@ -77,7 +165,7 @@ impl Sink for Text {
 
     fn string(&mut self, key: Key<'_>, text: &str) {
         self.begin(key);
-        push_string(&mut self.out, text);
+        self.push_string(text);
     }
 
     fn number(&mut self, key: Key<'_>, number: u32) {
@@ -115,22 +203,3 @@ const ESCAPES: [&str; 256] = {
     escapes[b'\t' as usize] = "\\t";
     escapes
 };
-
-/// Writes a JSON string.
-fn push_string(out: &mut String, text: &str) {
-    out.push('"');
-    let bytes = text.as_bytes();
-    let mut done = 0;
-    let mut at = 0;
-    while at < bytes.len() {
-        let escape = ESCAPES[usize::from(bytes[at])];
-        if !escape.is_empty() {
-            out.push_str(&text[done..at]);
-            out.push_str(escape);
-            done = at + 1;
-        }
-        at += 1;
-    }
-    out.push_str(&text[done..]);
-    out.push('"');
-}

@@ -15,9 +15,9 @@ use crate::fhicl::{
 /// The JSON of a document, as the real tools write it.
 #[must_use]
 pub fn write(head: &DocumentHead, document: &Document) -> String {
-    let mut text = Text::default();
-    write_to(&mut text, head, document);
-    text.finish()
+    let mut out = String::new();
+    write_to(&mut Text::whole(&mut out), head, document);
+    out
 }
 
 /// Writes a document.
@@ -26,7 +26,7 @@ pub(in crate::artdaqdb) fn write_to(
     head: &DocumentHead,
     document: &Document,
 ) {
-    sink.expect(size(document));
+    sink.expect(|| size(document));
     let mut writer = Writer {
         document,
         sink,

@@ -48,6 +48,8 @@ pub(super) struct Bson {
     open: Vec<Open>,
     /// What was met first of what MongoDB does not store.
     unfit: Option<Unfit>,
+    /// How many bytes of a document that is too large were dropped already.
+    dropped: usize,
 }
 
 /// A document or array that is not at its end yet.
@@ -67,6 +69,7 @@ impl Bson {
             oid,
             open: Vec::new(),
             unfit: None,
+            dropped: 0,
         }
     }
 
@@ -75,7 +78,7 @@ impl Bson {
     /// # Errors
     /// One that MongoDB does not store.
     pub(super) fn finish(mut self) -> Result<RawDocumentBuf, Unfit> {
-        let size = self.out.len();
+        let size = self.dropped + self.out.len();
         if size > MAX_SIZE {
             self.unfit.get_or_insert(Unfit::TooLarge(size));
         }
@@ -91,6 +94,11 @@ impl Bson {
     fn element(&mut self, kind: u8, key: Key<'_>, levels: usize) {
         if self.open.len() + levels > MAX_DEPTH {
             self.unfit.get_or_insert(Unfit::TooDeep);
+        }
+        if self.out.len() > MAX_SIZE {
+            // It is refused: its size alone still counts.
+            self.dropped += self.out.len();
+            self.out.clear();
         }
         self.out.push(kind);
         match key {
@@ -136,16 +144,17 @@ impl Bson {
     }
 
     fn end(&mut self) {
-        if let Some(ended) = self.open.pop() {
-            end_document(&mut self.out, ended.start);
+        match self.open.pop() {
+            Some(ended) if self.dropped == 0 => end_document(&mut self.out, ended.start),
+            _ => self.out.push(0),
         }
     }
 }
 
 impl Sink for Bson {
-    fn expect(&mut self, bytes: usize) {
-        // BSON has no white space.
-        self.out.reserve(bytes * 9 / 10);
+    fn expect(&mut self, bytes: impl FnOnce() -> usize) {
+        // BSON has no white space, and more than fits is never sent.
+        self.out.reserve((bytes() * 9 / 10).min(MAX_SIZE));
     }
 
     fn open_object(&mut self, key: Key<'_>) {
