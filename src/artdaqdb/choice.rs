@@ -16,18 +16,27 @@ use crate::run::{FclFile, Run};
 pub(super) fn newest(run: Run, documents: Vec<StoredDocument>) -> BTreeMap<String, StoredDocument> {
     let mut newest: BTreeMap<String, StoredDocument> = BTreeMap::new();
     for document in documents {
-        for entity in &document.entities {
-            match newest.get(entity) {
-                Some(other) if age(other) >= age(&document) => {
-                    note_duplicate(run, entity, other, &document);
-                }
-                other => {
-                    if let Some(other) = other {
-                        note_duplicate(run, entity, &document, other);
-                    }
-                    newest.insert(entity.clone(), document.clone());
-                }
+        let mut of_entities: Vec<&String> = document.entities.iter().collect();
+        of_entities.retain(|entity| match newest.get(*entity) {
+            Some(other) if age(other) >= age(&document) => {
+                note_duplicate(run, entity, other, &document);
+                false
             }
+            other => {
+                if let Some(other) = other {
+                    note_duplicate(run, entity, &document, other);
+                }
+                true
+            }
+        });
+        let mut of_entities: Vec<String> = of_entities.into_iter().cloned().collect();
+        // Mostly it has one entity, and is not copied.
+        let last = of_entities.pop();
+        for entity in of_entities {
+            newest.insert(entity, document.clone());
+        }
+        if let Some(entity) = last {
+            newest.insert(entity, document);
         }
     }
     newest

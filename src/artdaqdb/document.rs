@@ -7,22 +7,22 @@
 //! the few things are held for which the real tools have no place.
 
 mod json;
+mod node;
 pub(super) mod plain;
 mod read;
 mod sink;
 mod text;
-mod tree;
 mod write;
 
+#[cfg(feature = "mongodb")]
+pub(super) use node::{Kind, Node};
 pub use read::read;
 #[cfg(feature = "mongodb")]
-pub(super) use read::read_tree;
+pub(super) use read::read_node;
 #[cfg(feature = "mongodb")]
 pub(super) use sink::Key;
 pub(super) use sink::Sink;
 pub(super) use text::Text;
-#[cfg(feature = "mongodb")]
-pub(super) use tree::{Builder, Tree};
 pub use write::write;
 pub(super) use write::write_to;
 

@@ -220,8 +220,9 @@ impl Archive {
             ))
             .with_remedy(Remedy::RestoreDocument)
         };
-        let tree = tree::from_bson(raw).map_err(damaged)?;
-        document::read_tree(&tree).map_err(|error| damaged(error.to_string()))
+        let root = tree::checked(raw).map_err(damaged)?;
+        let stored = document::read_node(root, raw.as_bytes().len());
+        stored.map_err(|error| damaged(error.to_string()))
     }
 
     fn raced(&self, run: Run) -> Error {

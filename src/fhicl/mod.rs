@@ -18,8 +18,10 @@ mod writer;
 pub use error::SyntaxError;
 pub use parser::{MAX_DEPTH, parse};
 pub use remarks::Remarks;
+pub(crate) use remarks::comment_above;
 pub use tree::{
     Ambiguity, AtomKind, Comment, Content, Document, Entry, INCLUDE_KEY, Protection, SPLICE_KEY,
     Value,
 };
+pub(crate) use writer::Writer;
 pub use writer::write;

@@ -41,15 +41,16 @@ impl<'d> Remarks<'d> {
     /// above, whatever else stands there. A mention of `#include` is none, as
     /// it would be taken for an include when it is read again.
     pub fn comment(&mut self, line: u32) -> &'d str {
-        let comment = self.annotation(line.wrapping_sub(1));
-        if comment.is_empty() {
-            return comment;
-        }
-        let include = comment.contains("#include ") || comment.starts_with("#include");
-        if comment.starts_with('/') || include {
-            ""
-        } else {
-            comment
-        }
+        comment_above(self.annotation(line.wrapping_sub(1)))
+    }
+}
+
+/// What a comment is for the value below it: itself, or nothing.
+pub(crate) fn comment_above(comment: &str) -> &str {
+    let is_include = comment.contains("#include ") || comment.starts_with("#include");
+    if comment.starts_with('/') || is_include {
+        ""
+    } else {
+        comment
     }
 }

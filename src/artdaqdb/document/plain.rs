@@ -2,18 +2,16 @@
 //! a document's bytes are such, in one of eight texts, so they are written and
 //! recognised as a whole.
 
-use super::tree::{Node, string_node};
 use crate::fhicl::AtomKind;
 
 /// The plain metadata of a kind of scalars.
 #[derive(Debug)]
 pub(in crate::artdaqdb) struct Plain {
-    kind: AtomKind,
+    pub(super) kind: AtomKind,
     /// What documents call the kind.
     name: &'static str,
     /// Its JSON, as the real tools lay it out.
     pub(in crate::artdaqdb) text: &'static str,
-    pub(super) members: [Node<'static>; 3],
 }
 
 impl Plain {
@@ -32,11 +30,6 @@ macro_rules! plain {
             text: concat!(
                 "{\n\"type\" : \"", $name, "\",\n\"comment\" : \"\",\n\"annotation\" : \"\"\n}"
             ),
-            members: [
-                string_node("type", $name),
-                string_node("comment", ""),
-                string_node("annotation", ""),
-            ],
         }),*]
     };
 }
@@ -65,6 +58,11 @@ pub(super) fn of(kind: AtomKind) -> &'static Plain {
 pub(in crate::artdaqdb) fn at_start(text: &[u8]) -> Option<&'static Plain> {
     ALL.iter()
         .find(|plain| text.starts_with(plain.text.as_bytes()))
+}
+
+/// That which is this text.
+pub(super) fn of_text(text: &str) -> Option<&'static Plain> {
+    ALL.iter().find(|plain| plain.text == text)
 }
 
 /// The name of a scalar's kind.

@@ -1,14 +1,16 @@
-//! Reads a document and regenerates its FHiCL.
+//! Reads a document and regenerates its FHiCL, which is written as data and metadata
+//! are read in step: nothing is kept of them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::tree::{Json, Kind, Members, Tree};
+use super::node::{Kind, Node};
 use super::{Assigned, DocumentError, OUTSIDE, StoredDocument};
 use super::{json, plain};
-use crate::fhicl::{
-    self, AtomKind, Comment, Content, Document, Entry, INCLUDE_KEY, Protection, SPLICE_KEY, Value,
-};
+use crate::fhicl::{AtomKind, INCLUDE_KEY, Protection, SPLICE_KEY, Writer, comment_above};
+
+/// About how many bytes of a document stand for one of its FHiCL.
+const BYTES_PER_BYTE: usize = 8;
 
 type Result<T> = std::result::Result<T, DocumentError>;
 
@@ -18,13 +20,19 @@ type Result<T> = std::result::Result<T, DocumentError>;
 /// What is not JSON, what has no FHiCL in it, and data without its metadata.
 /// What belongs to the document's administration may lack.
 pub fn read(json: &str) -> Result<StoredDocument> {
-    read_tree(&json::parse(json)?)
+    read_node(json::check(json)?.root(), json.len())
 }
 
-/// Reads a document that is a tree already, as [`read`] does.
-pub(in crate::artdaqdb) fn read_tree(tree: &Tree) -> Result<StoredDocument> {
-    let root = tree.root();
-    let document = Reader::default().document(root)?;
+/// Reads a document of so many bytes, as [`read`] does.
+pub(in crate::artdaqdb) fn read_node<'d>(
+    root: impl Node<'d>,
+    bytes: usize,
+) -> Result<StoredDocument> {
+    let mut text_of_it = Writer::with_capacity(bytes / BYTES_PER_BYTE);
+    write_fhicl(root, &mut text_of_it)?;
+    let mut fhicl = text_of_it.finish();
+    // It waits with those of the whole run.
+    fhicl.shrink_to_fit();
     Ok(StoredDocument {
         oid: text(root.get("_id").and_then(|id| id.get("$oid"))),
         collection: text(root.get("collection")),
@@ -33,21 +41,17 @@ pub(in crate::artdaqdb) fn read_tree(tree: &Tree) -> Result<StoredDocument> {
         configurations: assigned(root.get("configurations")),
         runs: names(root.get("runs")),
         aliases_active: names(root.get("aliases").and_then(|a| a.get("active"))),
-        text: fhicl::write(&document),
+        text: fhicl,
     })
 }
 
-fn borrowed<'j>(value: Option<Json<'j>>) -> &'j str {
-    value.and_then(Json::str).unwrap_or_default()
+fn text<'d>(value: Option<impl Node<'d>>) -> String {
+    value.and_then(Node::text).unwrap_or_default().into_owned()
 }
 
-fn text(value: Option<Json>) -> String {
-    borrowed(value).to_owned()
-}
-
-fn assigned(list: Option<Json>) -> Vec<Assigned> {
+fn assigned<'d>(list: Option<impl Node<'d>>) -> Vec<Assigned> {
     list.into_iter()
-        .flat_map(Json::elements)
+        .flat_map(Node::elements)
         .map(|item| Assigned {
             name: text(item.get("name")),
             assigned: text(item.get("assigned")),
@@ -55,251 +59,209 @@ fn assigned(list: Option<Json>) -> Vec<Assigned> {
         .collect()
 }
 
-fn names(list: Option<Json>) -> Vec<String> {
+fn names<'d>(list: Option<impl Node<'d>>) -> Vec<String> {
     assigned(list).into_iter().map(|item| item.name).collect()
 }
 
-/// Builds the syntax tree. Stored metadata has no line numbers, but comments
-/// of its own for each value: so each value gets two lines of its own, the
-/// first for its comment, the second for its annotation.
-#[derive(Default)]
-struct Reader<'j> {
-    comments: Vec<Comment<'j>>,
-    line: u32,
+/// Writes the FHiCL of a document: its prolog, and its main part.
+fn write_fhicl<'d, N: Node<'d>>(root: N, out: &mut Writer) -> Result<()> {
+    let part = |kind, name| {
+        let part = root.get("document").and_then(|d| d.get(kind)?.get(name));
+        part.ok_or_else(|| wrong(&format!("document.{kind}.{name}"), "is missing"))
+    };
+    for name in ["prolog", "main"] {
+        let data = part("data", name)?;
+        let metadata = Metadata::of(part("metadata", name)?);
+        let mut reader = Reader {
+            out: &mut *out,
+            open: Vec::new(),
+            is_prolog: name == "prolog",
+        };
+        reader
+            .part(data, &metadata)
+            .map_err(|error| error.within(name).within("document.data"))?;
+        out.end_prolog();
+    }
+    Ok(())
 }
 
-impl<'j> Reader<'j> {
-    fn document(mut self, root: Json<'j>) -> Result<Document<'j>> {
-        let part = |kind, name| {
-            let part = root.get("document").and_then(|d| d.get(kind)?.get(name));
-            part.ok_or_else(|| {
-                let path = format!("document.{kind}.{name}");
-                wrong(&path, "is missing")
-            })
-        };
-        let mut parts = Vec::new();
-        for name in ["prolog", "main"] {
-            let data = part("data", name)?;
-            let metadata = Metadata::of(part("metadata", name)?);
-            let entries = match data.kind() {
-                Kind::Object(members) => self.entries(members, data.count(), &metadata),
-                _ => Err(wrong("", "is not an object")),
-            };
-            parts.push(entries.map_err(|error| error.within(name).within("document.data"))?);
-        }
-        let main = parts.pop().unwrap_or_default();
-        let prolog = parts.pop().unwrap_or_default();
-        Ok(Document {
-            prolog,
-            main,
-            comments: self.comments,
-            ambiguities: Vec::new(),
-        })
-    }
+/// Reads one part of a document.
+struct Reader<'d, 'w, N: Node<'d>> {
+    out: &'w mut Writer,
+    /// The tables and sequences that are not read to their ends yet, the innermost last.
+    open: Vec<Open<'d, N>>,
+    is_prolog: bool,
+}
 
-    fn entries(
-        &mut self,
-        members: Members<'j>,
-        count: usize,
-        metadata: &Metadata<'j>,
-    ) -> Result<Vec<Entry<'j>>> {
-        let mut open = vec![Open::table(members, count, metadata, 0)?];
-        self.nested(&mut open).map_err(|error| {
-            let around = open.iter().rev();
+impl<'d, N: Node<'d>> Reader<'d, '_, N> {
+    fn part(&mut self, data: N, metadata: &Metadata<'d, N>) -> Result<()> {
+        let Kind::Object(members) = data.kind() else {
+            return Err(wrong("", "is not an object"));
+        };
+        self.open.push(Open::table(members, metadata)?);
+        self.nested().map_err(|error| {
+            let around = self.open.iter().rev();
             around.fold(error, |error, open| error.within(&open.name()))
         })
     }
 
-    /// Reads the entries of the one table that is open, without recursion.
-    fn nested(&mut self, open: &mut Vec<Open<'j>>) -> Result<Vec<Entry<'j>>> {
+    /// Reads what is in the one table that is open, without recursion.
+    fn nested(&mut self) -> Result<()> {
         loop {
-            let next = match open.last_mut() {
-                Some(Open::Table(table)) => match self.next_entry(table)? {
-                    Next::Entry(entry) => {
-                        table.entries.push(entry);
-                        continue;
+            let depth = self.open.len();
+            match self.open.last_mut() {
+                None => return Ok(()),
+                Some(Open::Table(table)) => match table.next()? {
+                    Some((value, metadata)) => self.entry(value, &metadata, depth == 1)?,
+                    None => {
+                        if depth > 1 {
+                            self.out.end_table();
+                        }
+                        self.open.pop();
                     }
-                    Next::Value(value, metadata) => Some((value, metadata)),
-                    Next::End => None,
                 },
-                Some(Open::Sequence(sequence)) => sequence.next()?,
-                None => None,
-            };
-            let value = match next {
-                Some((data, metadata)) => {
-                    let line = self.line(&metadata);
-                    let content = match data.kind() {
-                        Kind::String(token) => {
-                            let kind = kind(borrowed(metadata.kind), token);
-                            Content::Atom(kind, Cow::Borrowed(token))
+                Some(Open::Sequence(sequence)) => match sequence.next()? {
+                    Some((element, metadata)) => {
+                        if sequence.begun > 1 {
+                            self.out.next_element();
                         }
-                        Kind::Token(token) => {
-                            Content::Atom(AtomKind::Unquoted, Cow::Borrowed(token))
-                        }
-                        Kind::Object(members) => {
-                            open.push(Open::table(members, data.count(), &metadata, line)?);
-                            continue;
-                        }
-                        Kind::Array(elements) => {
-                            open.push(Open::sequence(elements, data.count(), &metadata, line)?);
-                            continue;
-                        }
-                    };
-                    Value {
-                        content,
-                        line,
-                        protection: metadata.protection(),
+                        self.value(element, &metadata)?;
                     }
-                }
-                None => match open.pop() {
-                    Some(Open::Table(table)) if open.is_empty() => return Ok(table.entries),
-                    Some(Open::Table(table)) => Value {
-                        content: Content::Table(table.entries),
-                        line: table.line,
-                        protection: table.protection,
-                    },
-                    Some(Open::Sequence(sequence)) => Value {
-                        content: Content::Sequence(sequence.values),
-                        line: sequence.line,
-                        protection: sequence.protection,
-                    },
-                    None => return Ok(Vec::new()),
+                    None => {
+                        self.out.end_sequence(&sequence.annotation);
+                        self.open.pop();
+                    }
                 },
-            };
-            match open.last_mut() {
-                Some(Open::Table(table)) => table.entries.push(Entry::Assignment {
-                    name: Cow::Borrowed(table.key),
-                    value,
-                }),
-                Some(Open::Sequence(sequence)) => sequence.values.push(value),
-                None => {}
             }
         }
     }
 
-    fn next_entry(&mut self, table: &mut OpenTable<'j>) -> Result<Next<'j>> {
-        let Some((key, value)) = table.members.next() else {
-            return Ok(Next::End);
+    /// Writes an entry of the innermost table; if its value is a table or sequence,
+    /// only its beginning.
+    fn entry(&mut self, value: N, metadata: &Metadata<'d, N>, is_outermost: bool) -> Result<()> {
+        let Some(Open::Table(table)) = self.open.last() else {
+            return Ok(());
         };
-        table.key = key;
-        let metadata = table
-            .children
-            .next(key)
-            .map(Metadata::of)
-            .ok_or_else(|| wrong("", "has no metadata"))?;
-        Ok(match value.kind() {
-            Kind::String(file) if is_key(key, INCLUDE_KEY) => Next::Entry(Entry::Include {
-                file: Cow::Borrowed(file),
-                number: 0,
-                outside: metadata.outside.is_some(),
-            }),
-            Kind::String(reference)
-                if is_key(key, SPLICE_KEY) && reference.starts_with("@table::") =>
-            {
-                Next::Entry(Entry::Splice {
-                    reference: Cow::Borrowed(reference),
-                    line: self.line(&metadata),
-                })
+        let key = &*table.key;
+        let is_in_prolog = self.is_prolog && is_outermost;
+        if is_key(key, INCLUDE_KEY)
+            && let Kind::String(file) = value.kind()
+        {
+            if is_in_prolog {
+                self.out.prolog_entry(metadata.is_outside);
             }
-            _ => Next::Value(value, metadata),
-        })
+            self.out.include(&file);
+            return Ok(());
+        }
+        if is_in_prolog {
+            self.out.prolog_entry(false);
+        }
+        let comment = comment_above(&metadata.comment);
+        if is_key(key, SPLICE_KEY)
+            && let Kind::String(reference) = value.kind()
+            && reference.starts_with("@table::")
+        {
+            self.out.splice(comment, &reference, &metadata.annotation);
+            return Ok(());
+        }
+        self.out.begin_entry(comment, key, metadata.protection);
+        if self.value(value, metadata)? {
+            self.out.annotation(&metadata.annotation);
+        }
+        Ok(())
     }
 
-    /// Keeps the comment and the annotation of a value, and gives its line.
-    fn line(&mut self, metadata: &Metadata<'j>) -> u32 {
-        for comment in [metadata.comment, metadata.annotation].map(borrowed) {
-            self.line += 1;
-            if !comment.is_empty() {
-                self.comments.push(Comment {
-                    line: self.line,
-                    text: Cow::Borrowed(comment),
-                });
+    /// Writes a scalar, or the beginning of another value. Returns whether it is a scalar.
+    fn value(&mut self, value: N, metadata: &Metadata<'d, N>) -> Result<bool> {
+        match value.kind() {
+            Kind::String(token) => self.out.atom(metadata.kind(&token), &token),
+            Kind::Token(token) => self.out.atom(AtomKind::Unquoted, token),
+            Kind::Object(members) => {
+                let table = Open::table(members, metadata)?;
+                self.out.begin_table();
+                self.open.push(table);
+                return Ok(false);
+            }
+            Kind::Array(elements) => {
+                let sequence = Open::sequence(elements, metadata)?;
+                self.out.begin_sequence();
+                self.open.push(sequence);
+                return Ok(false);
             }
         }
-        self.line
+        Ok(true)
     }
-}
-
-/// What comes next in a table.
-enum Next<'j> {
-    /// An include or an `@table::`.
-    Entry(Entry<'j>),
-    /// The value of an assignment.
-    Value(Json<'j>, Metadata<'j>),
-    End,
 }
 
 /// A table or sequence that is not read to its end yet.
-enum Open<'j> {
-    Table(OpenTable<'j>),
-    Sequence(OpenSequence<'j>),
+enum Open<'d, N: Node<'d>> {
+    Table(Table<'d, N>),
+    Sequence(Sequence<'d, N>),
 }
 
-struct OpenTable<'j> {
-    members: Members<'j>,
-    children: Children<'j>,
-    entries: Vec<Entry<'j>>,
+struct Table<'d, N: Node<'d>> {
+    members: N::Members,
+    children: Children<'d, N>,
     /// The name of the entry that is read.
-    key: &'j str,
-    line: u32,
-    protection: Protection,
+    key: Cow<'d, str>,
 }
 
-struct OpenSequence<'j> {
-    elements: Members<'j>,
+struct Sequence<'d, N: Node<'d>> {
+    elements: N::Members,
     /// The keys are "0", "1", ... in this order.
-    children: Members<'j>,
-    values: Vec<Value<'j>>,
-    line: u32,
-    protection: Protection,
+    children: N::Members,
+    /// How many elements are read, the one that is being read included.
+    begun: usize,
+    annotation: Cow<'d, str>,
 }
 
-impl<'j> Open<'j> {
-    fn table(
-        members: Members<'j>,
-        count: usize,
-        metadata: &Metadata<'j>,
-        line: u32,
-    ) -> Result<Open<'j>> {
-        Ok(Open::Table(OpenTable {
+impl<'d, N: Node<'d>> Open<'d, N> {
+    fn table(members: N::Members, metadata: &Metadata<'d, N>) -> Result<Open<'d, N>> {
+        Ok(Open::Table(Table {
             members,
             children: Children::new(metadata.children()?),
-            entries: Vec::with_capacity(count),
-            key: "",
-            line,
-            protection: metadata.protection(),
+            key: Cow::Borrowed(""),
         }))
     }
 
-    fn sequence(
-        elements: Members<'j>,
-        count: usize,
-        metadata: &Metadata<'j>,
-        line: u32,
-    ) -> Result<Open<'j>> {
-        Ok(Open::Sequence(OpenSequence {
+    fn sequence(elements: N::Members, metadata: &Metadata<'d, N>) -> Result<Open<'d, N>> {
+        Ok(Open::Sequence(Sequence {
             elements,
             children: metadata.children()?,
-            values: Vec::with_capacity(count),
-            line,
-            protection: metadata.protection(),
+            begun: 0,
+            annotation: metadata.annotation.clone(),
         }))
     }
 
     /// The name or number of what is read in it.
-    fn name(&self) -> String {
+    fn name(&self) -> Cow<'_, str> {
         match self {
-            Open::Table(table) => table.key.to_owned(),
-            Open::Sequence(sequence) => sequence.values.len().to_string(),
+            Open::Table(table) => Cow::Borrowed(&table.key),
+            Open::Sequence(sequence) => Cow::Owned(sequence.begun.saturating_sub(1).to_string()),
         }
     }
 }
 
-impl<'j> OpenSequence<'j> {
-    fn next(&mut self) -> Result<Option<(Json<'j>, Metadata<'j>)>> {
+impl<'d, N: Node<'d>> Table<'d, N> {
+    /// The next value, whose name is then `key`.
+    fn next(&mut self) -> Result<Option<(N, Metadata<'d, N>)>> {
+        let Some((key, value)) = self.members.next() else {
+            return Ok(None);
+        };
+        self.key = key;
+        match self.children.next(&self.key) {
+            Some(metadata) => Ok(Some((value, Metadata::of(metadata)))),
+            None => Err(wrong("", "has no metadata")),
+        }
+    }
+}
+
+impl<'d, N: Node<'d>> Sequence<'d, N> {
+    fn next(&mut self) -> Result<Option<(N, Metadata<'d, N>)>> {
         let Some((_, element)) = self.elements.next() else {
             return Ok(None);
         };
+        self.begun += 1;
         match self.children.next() {
             Some((_, metadata)) => Ok(Some((element, Metadata::of(metadata)))),
             None => Err(wrong("", "has no metadata")),
@@ -309,45 +271,76 @@ impl<'j> OpenSequence<'j> {
 
 /// What a document says of a value beside the value itself. Of members that
 /// repeat the first counts.
-#[derive(Default)]
-struct Metadata<'j> {
-    kind: Option<Json<'j>>,
-    comment: Option<Json<'j>>,
-    annotation: Option<Json<'j>>,
-    protection: Option<Json<'j>>,
-    outside: Option<Json<'j>>,
-    children: Option<Json<'j>>,
+struct Metadata<'d, N> {
+    kind: Option<AtomKind>,
+    comment: Cow<'d, str>,
+    annotation: Cow<'d, str>,
+    protection: Protection,
+    is_outside: bool,
+    children: Option<N>,
 }
 
-impl<'j> Metadata<'j> {
-    fn of(json: Json<'j>) -> Metadata<'j> {
-        let mut metadata = Metadata::default();
-        for (key, value) in json.members().into_iter().flatten() {
-            let field = match key {
-                "type" => &mut metadata.kind,
-                "comment" => &mut metadata.comment,
-                "annotation" => &mut metadata.annotation,
-                "protection" => &mut metadata.protection,
+impl<'d, N: Node<'d>> Metadata<'d, N> {
+    fn of(node: N) -> Metadata<'d, N> {
+        let mut metadata = Metadata {
+            kind: None,
+            comment: Cow::Borrowed(""),
+            annotation: Cow::Borrowed(""),
+            protection: Protection::None,
+            is_outside: false,
+            children: None,
+        };
+        if let Some(plain) = node.plain() {
+            metadata.kind = Some(plain.kind);
+            return metadata;
+        }
+        let [
+            mut kind,
+            mut comment,
+            mut annotation,
+            mut protection,
+            mut outside,
+        ] = [None; 5];
+        for (key, value) in node.members().into_iter().flatten() {
+            let field = match &*key {
+                "type" => &mut kind,
+                "comment" => &mut comment,
+                "annotation" => &mut annotation,
+                "protection" => &mut protection,
                 "children" => &mut metadata.children,
-                OUTSIDE => &mut metadata.outside,
+                OUTSIDE => &mut outside,
                 _ => continue,
             };
             field.get_or_insert(value);
         }
+        let text = |field: Option<N>| field.and_then(Node::text).unwrap_or_default();
+        metadata.kind = plain::kind(&text(kind));
+        metadata.comment = text(comment);
+        metadata.annotation = text(annotation);
+        let keyword = text(protection);
+        metadata.protection = [Protection::Ignore, Protection::Error]
+            .into_iter()
+            .find(|protection| protection.keyword() == Some(&*keyword))
+            .unwrap_or_default();
+        metadata.is_outside = outside.is_some();
         metadata
     }
 
-    fn protection(&self) -> Protection {
-        let keyword = self.protection.and_then(Json::str);
-        [Protection::Ignore, Protection::Error]
-            .into_iter()
-            .find(|protection| keyword.is_some() && protection.keyword() == keyword)
-            .unwrap_or_default()
+    /// The kind of a scalar. A plain `string`, or none, is how editors of
+    /// configurations leave them: such a one gets quotes where it needs them.
+    fn kind(&self, token: &str) -> AtomKind {
+        self.kind.unwrap_or_else(|| {
+            if token.contains([' ', '.', '%', '(', ')', '/', '-', '\\']) {
+                AtomKind::DoubleQuoted
+            } else {
+                AtomKind::Unquoted
+            }
+        })
     }
 
-    fn children(&self) -> Result<Members<'j>> {
+    fn children(&self) -> Result<N::Members> {
         self.children
-            .and_then(Json::members)
+            .and_then(Node::members)
             .ok_or_else(|| wrong("", "has metadata without children"))
     }
 }
@@ -364,46 +357,32 @@ fn is_key(key: &str, prefix: &str) -> bool {
         .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// The kind of a scalar. A plain `string`, or none, is how editors of
-/// configurations leave them: such a one gets quotes where it needs them.
-fn kind(name: &str, token: &str) -> AtomKind {
-    plain::kind(name).unwrap_or_else(|| {
-        if token.contains([' ', '.', '%', '(', ')', '/', '-', '\\']) {
-            AtomKind::DoubleQuoted
-        } else {
-            AtomKind::Unquoted
-        }
-    })
-}
-
 /// The metadata of a table's entries. Names can repeat: the second of a name
 /// in the data goes with the second in the metadata.
-struct Children<'j> {
+struct Children<'d, N: Node<'d>> {
     /// As a rule they stand in the order of the data.
-    rest: Members<'j>,
+    rest: N::Members,
     /// The rest by their names, the first of a name last; filled if the order is
     /// not the same.
-    by_name: HashMap<&'j str, Vec<Json<'j>>>,
+    by_name: HashMap<Cow<'d, str>, Vec<N>>,
 }
 
-impl<'j> Children<'j> {
-    fn new(children: Members<'j>) -> Self {
+impl<'d, N: Node<'d>> Children<'d, N> {
+    fn new(children: N::Members) -> Self {
         Children {
             rest: children,
             by_name: HashMap::new(),
         }
     }
 
-    fn next(&mut self, key: &str) -> Option<Json<'j>> {
+    fn next(&mut self, key: &str) -> Option<N> {
         if self.by_name.is_empty() {
-            let mut rest = self.rest.clone();
-            if let Some((name, metadata)) = rest.next()
-                && name == key
-            {
-                self.rest = rest;
+            let (name, metadata) = self.rest.next()?;
+            if name == key {
                 return Some(metadata);
             }
-            let members: Vec<_> = self.rest.clone().collect();
+            let mut members = vec![(name, metadata)];
+            members.extend(&mut self.rest);
             for (name, metadata) in members.into_iter().rev() {
                 self.by_name.entry(name).or_default().push(metadata);
             }

@@ -1,74 +1,120 @@
-//! The tree of a document that comes as BSON.
+//! A document's values as they are read from BSON.
 
 use std::borrow::Cow;
 
+use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{RawArray, RawBsonRef, RawDocument};
 
 use super::bson::plain_of;
-use crate::artdaqdb::document::{Builder, Tree};
+use crate::artdaqdb::document::plain::Plain;
+use crate::artdaqdb::document::{Kind, Node};
 
-/// About how many bytes of a document stand for a value.
-const BYTES_PER_VALUE: usize = 18;
-
-/// The tree of a document's BSON, which borrows its texts.
-pub(super) fn from_bson(document: &RawDocument) -> Result<Tree<'_>, String> {
-    let mut tree = Builder::with_capacity(document.as_bytes().len() / BYTES_PER_VALUE);
-    add_document(&mut tree, "", document)?;
-    Ok(tree.finish())
+/// Checks a document, and returns it as a value.
+///
+/// # Errors
+/// It is no BSON, or has types that artdaqDB does not use.
+pub(super) fn checked(document: &RawDocument) -> Result<Value<'_>, String> {
+    check_document(document)?;
+    Ok(Value::Bson(RawBsonRef::Document(document)))
 }
 
-fn add_document<'a>(
-    tree: &mut Builder<'a>,
-    key: &'a str,
-    document: &'a RawDocument,
-) -> Result<(), String> {
-    tree.open_object(Cow::Borrowed(key));
+fn check_document(document: &RawDocument) -> Result<(), String> {
     for element in document {
         let (key, value) = element.map_err(|error| error.to_string())?;
-        add(tree, key.as_str(), value)?;
+        check(key.as_str(), value)?;
     }
-    tree.close();
     Ok(())
 }
 
-fn add_array<'a>(tree: &mut Builder<'a>, key: &'a str, array: &'a RawArray) -> Result<(), String> {
-    tree.open_array(Cow::Borrowed(key));
-    for value in array {
-        add(tree, "", value.map_err(|error| error.to_string())?)?;
-    }
-    tree.close();
-    Ok(())
-}
-
-fn add<'a>(tree: &mut Builder<'a>, key: &'a str, value: RawBsonRef<'a>) -> Result<(), String> {
-    let name = Cow::Borrowed(key);
+fn check(key: &str, value: RawBsonRef<'_>) -> Result<(), String> {
     match value {
-        RawBsonRef::String(text) => tree.string(name, Cow::Borrowed(text)),
         RawBsonRef::Document(document) => match plain_of(document.as_bytes()) {
-            Some(plain) => tree.plain(name, plain),
-            None => add_document(tree, key, document)?,
+            Some(_) => Ok(()),
+            None => check_document(document),
         },
-        RawBsonRef::Array(values) => add_array(tree, key, values)?,
-        RawBsonRef::Boolean(true) => tree.token(name, "true"),
-        RawBsonRef::Boolean(false) => tree.token(name, "false"),
-        RawBsonRef::Null => tree.token(name, "null"),
-        // Numbers become strings, as artdaqDB keeps those of FHiCL.
-        RawBsonRef::Int32(value) => tree.string(name, Cow::Owned(value.to_string())),
-        RawBsonRef::Int64(value) => tree.string(name, Cow::Owned(value.to_string())),
-        RawBsonRef::Double(value) => tree.string(name, Cow::Owned(value.to_string())),
-        RawBsonRef::ObjectId(id) => {
-            tree.open_object(name);
-            tree.string(Cow::Borrowed("$oid"), Cow::Owned(id.to_hex()));
-            tree.close();
+        RawBsonRef::Array(values) => {
+            for value in values {
+                check("", value.map_err(|error| error.to_string())?)?;
+            }
+            Ok(())
         }
-        other => {
-            return Err(format!(
-                "{key:?} has the BSON type {:?}, which artdaqDB does not use",
-                other.element_type()
-            ));
+        RawBsonRef::String(_)
+        | RawBsonRef::Boolean(_)
+        | RawBsonRef::Null
+        | RawBsonRef::Int32(_)
+        | RawBsonRef::Int64(_)
+        | RawBsonRef::Double(_)
+        | RawBsonRef::ObjectId(_) => Ok(()),
+        other => Err(format!(
+            "{key:?} has the BSON type {:?}, which artdaqDB does not use",
+            other.element_type()
+        )),
+    }
+}
+
+/// A value of a document that was checked.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Value<'d> {
+    Bson(RawBsonRef<'d>),
+    /// An ObjectId's digits.
+    Digits(ObjectId),
+}
+
+/// What lies in a document, an array or an ObjectId.
+pub(super) enum Members<'d> {
+    Document(<&'d RawDocument as IntoIterator>::IntoIter),
+    Array(<&'d RawArray as IntoIterator>::IntoIter),
+    Id(Option<ObjectId>),
+}
+
+impl<'d> Node<'d> for Value<'d> {
+    type Members = Members<'d>;
+
+    fn kind(self) -> Kind<'d, Members<'d>> {
+        let value = match self {
+            Value::Digits(id) => return Kind::String(Cow::Owned(id.to_hex())),
+            Value::Bson(value) => value,
+        };
+        match value {
+            RawBsonRef::Document(document) => Kind::Object(Members::Document(document.into_iter())),
+            RawBsonRef::Array(values) => Kind::Array(Members::Array(values.into_iter())),
+            RawBsonRef::ObjectId(id) => Kind::Object(Members::Id(Some(id))),
+            RawBsonRef::String(text) => Kind::String(Cow::Borrowed(text)),
+            RawBsonRef::Boolean(true) => Kind::Token("true"),
+            RawBsonRef::Boolean(false) => Kind::Token("false"),
+            // Numbers become strings, as artdaqDB keeps those of FHiCL.
+            RawBsonRef::Int32(value) => Kind::String(Cow::Owned(value.to_string())),
+            RawBsonRef::Int64(value) => Kind::String(Cow::Owned(value.to_string())),
+            RawBsonRef::Double(value) => Kind::String(Cow::Owned(value.to_string())),
+            // There are no others.
+            _ => Kind::Token("null"),
         }
     }
-    Ok(())
+
+    fn plain(self) -> Option<&'static Plain> {
+        match self {
+            Value::Bson(RawBsonRef::Document(document)) => plain_of(document.as_bytes()),
+            _ => None,
+        }
+    }
+}
+
+impl<'d> Iterator for Members<'d> {
+    type Item = (Cow<'d, str>, Value<'d>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Members::Document(elements) => {
+                let (key, value) = elements.next()?.ok()?;
+                Some((Cow::Borrowed(key.as_str()), Value::Bson(value)))
+            }
+            Members::Array(values) => {
+                let value = values.next()?.ok()?;
+                Some((Cow::Borrowed(""), Value::Bson(value)))
+            }
+            Members::Id(id) => Some((Cow::Borrowed("$oid"), Value::Digits(id.take()?))),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -83,8 +129,11 @@ mod tests {
         raw.append(cstr!("b"), "1");
         raw.append(cstr!("a"), "2");
         raw.append(cstr!("b"), "3");
-        let tree = from_bson(&raw).unwrap();
-        let keys = tree.root().members().unwrap().map(|(key, _)| key);
+        let keys = checked(&raw)
+            .unwrap()
+            .members()
+            .unwrap()
+            .map(|(key, _)| key);
         assert_eq!(keys.collect::<Vec<_>>(), ["b", "a", "b"]);
     }
 
@@ -94,17 +143,21 @@ mod tests {
         let raw = rawdoc! {
             "_id": id, "values": ["text", true, false, RawBson::Null, 5, 5_i64, 1.5, {}, []],
         };
-        let tree = from_bson(&raw).unwrap();
-        let root = tree.root();
+        let root = checked(&raw).unwrap();
         assert_eq!(
-            root.get("_id").unwrap().get("$oid").unwrap().str(),
-            Some(&*id.to_hex())
+            root.get("_id").unwrap().get("$oid").unwrap().text(),
+            Some(id.to_hex().into())
         );
         let values: Vec<String> = root
             .get("values")
             .unwrap()
             .elements()
-            .map(|value| format!("{:?}", value.kind()))
+            .map(|value| match value.kind() {
+                Kind::String(text) => format!("String({text:?})"),
+                Kind::Token(token) => format!("Token({token:?})"),
+                Kind::Object(members) => format!("Object({})", members.count()),
+                Kind::Array(elements) => format!("Array({})", elements.count()),
+            })
             .collect();
         let expected = [
             "String(\"text\")",
@@ -114,8 +167,8 @@ mod tests {
             "String(\"5\")",
             "String(\"5\")",
             "String(\"1.5\")",
-            "Object(Members([]))",
-            "Array(Members([]))",
+            "Object(0)",
+            "Array(0)",
         ];
         assert_eq!(values, expected);
     }
@@ -123,7 +176,7 @@ mod tests {
     #[test]
     fn what_artdaqdb_does_not_use_is_refused() {
         let raw = rawdoc! { "when": mongodb::bson::DateTime::MIN };
-        let problem = from_bson(&raw).unwrap_err();
+        let problem = checked(&raw).map(drop).unwrap_err();
         assert!(
             problem.contains("\"when\"") && problem.contains("DateTime"),
             "{problem}"
