@@ -6,7 +6,9 @@
 //! `workers`: the same with 16 workers; `mongodb`: the same with a real mongod;
 //! `start`: from the start to "nothing to do" over 1,000, 10,000 and 100,000
 //! archived runs; `one`: the same executions with one new run to import, and then
-//! to migrate; `report`: the status report of a million runs.
+//! to migrate; `report`: the status report of a million runs. `bounds`: what an import
+//! and a migration may take at most, in time and memory, beside `cp` and `sync`: it
+//! fails if they take more.
 //!
 //! The runs are copies, by links, of a real SBND record where `../shared` is
 //! there, and of a generated one of its size otherwise. `ARCHIVER=FILE` measures
@@ -15,6 +17,8 @@
 
 #[path = "pipeline/archive.rs"]
 mod archive;
+#[path = "pipeline/bounds.rs"]
+mod bounds;
 #[path = "pipeline/measured.rs"]
 mod measured;
 #[path = "pipeline/report.rs"]
@@ -27,7 +31,7 @@ mod report;
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use measured::{Measured, measure, measure_until};
@@ -39,7 +43,7 @@ use support::ucondb_server::{
 /// Runs that are archived already.
 const ARCHIVES: [u64; 3] = [1_000, 10_000, 100_000];
 
-fn main() {
+fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).collect();
     let wanted = |name: &str| {
         let mut named = names
@@ -73,6 +77,21 @@ fn main() {
     }
     if wanted("report") {
         report::bench();
+    }
+    let bounds: [(&str, fn() -> bool); 3] = [
+        ("copy", bounds::copy),
+        ("index", bounds::index),
+        ("memory", bounds::memory),
+    ];
+    let mut are_kept = true;
+    for (name, bound) in bounds {
+        if wanted("bounds") || wanted(name) {
+            are_kept &= bound();
+        }
+    }
+    match are_kept {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     }
 }
 
