@@ -72,7 +72,7 @@ pub struct CommandLine {
     pub config: PathBuf,
     /// What to do.
     pub mode: Mode,
-    /// Only runs above those already attempted.
+    /// New and late runs and failures that are due, a batch at most.
     pub incremental: bool,
     /// Check each blob's content too once it is stored.
     pub validate: bool,
@@ -203,7 +203,7 @@ struct Arguments {
     #[command(flatten)]
     modes: Modes,
 
-    /// Take only runs above those already attempted
+    /// Take new and late runs and failures that are due, a batch at most
     #[arg(long, help_heading = STAGES)]
     incremental: bool,
 

@@ -146,8 +146,15 @@ impl Side {
 
     /// Makes an error one that this store may have caused.
     pub(crate) fn fault(self, error: Error) -> Fault {
+        let disposition = match (&error, error.disposition()) {
+            // A path of a store that is not there: an unmounted disk, not the run.
+            (Error::Io { .. }, Disposition::FailRun) if self != Side::ReadRecord => {
+                Disposition::RetryRun
+            }
+            (_, disposition) => disposition,
+        };
         Fault {
-            disposition: error.disposition(),
+            disposition,
             error,
             side: Some(self),
         }
@@ -322,7 +329,7 @@ fn work<S: Stage>(
     // What the operator has to correct by hand comes before any work.
     let memory = journal.recall(kind)?;
     let mut survey = stage.survey()?;
-    guard(stage, &survey, mode, &memory, journal)?;
+    report.doubtful = guard(stage, &survey, mode, &memory, journal)?;
 
     let now = clock::now();
     let changed = memory.failures.permanent().filter(|(run, details)| {
@@ -408,7 +415,8 @@ fn never_settled(noted: &BTreeMap<Run, Noted>, now: Timestamp) -> RunSet {
     long.map(|(run, _)| *run).collect()
 }
 
-/// Compares the stores with what they were seen to have.
+/// Compares the stores with what they were seen to have, and returns those that have
+/// none of it.
 ///
 /// # Errors
 /// A store has none of its known runs, and either nobody watches or there would be
@@ -419,7 +427,8 @@ fn guard<S: Stage>(
     mode: Mode,
     memory: &Memory,
     journal: &Journal,
-) -> Result<()> {
+) -> Result<Vec<&'static str>> {
+    let mut doubtful = Vec::new();
     let target = stage.kind().target();
     for (store, runs) in &survey.sightings {
         let state = memory.state.as_ref();
@@ -434,16 +443,17 @@ fn guard<S: Stage>(
             StageKind::Import => *store == Store::Artdaqdb,
             StageKind::Migrate => *store == Store::Ucondb,
         };
-        if let Some(error) = guard.error(*store, &location)
-            && (mode == Mode::Incremental || (is_archive && !survey.archive_exists))
-        {
-            return Err(error);
+        if let Some(error) = guard.error(*store, &location) {
+            if mode == Mode::Incremental || (is_archive && !survey.archive_exists) {
+                return Err(error);
+            }
+            doubtful.push(store.name());
         }
         if let Some(warning) = guard.warning(*store, &location) {
             log::warn!(target: target, "{warning}");
         }
     }
-    Ok(())
+    Ok(doubtful)
 }
 
 /// The runs that an earlier archiver left: known after the first execution of this

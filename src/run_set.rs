@@ -1,5 +1,6 @@
 //! Sets of run numbers, kept and written as ranges.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -102,6 +103,17 @@ impl RunSet {
         self.ranges
             .iter()
             .flat_map(|(first, last)| (*first..=*last).map(Run))
+    }
+
+    /// The numbers and ranges of the set that hold none of these runs, as text.
+    #[must_use]
+    pub fn unmatched(&self, runs: &BTreeSet<Run>) -> Vec<String> {
+        let empty = self
+            .ranges()
+            .filter(|range| runs.range(range.clone()).next().is_none());
+        empty
+            .map(|range| RunSet::all_of(range).to_string())
+            .collect()
     }
 
     /// The numbers between the lowest and the highest run that are not in the set.
@@ -235,7 +247,6 @@ impl fmt::Display for RunSet {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
 
     #[test]
     fn reads_and_writes_ranges() {

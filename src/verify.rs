@@ -51,6 +51,8 @@ pub struct Report {
     pub last: Option<Run>,
     /// Runs not looked at, because of a shutdown or a limit.
     pub left: usize,
+    /// Of the numbers and ranges that were asked for, those that match no run.
+    pub unmatched: Vec<String>,
 }
 
 /// Which runs are compared, lowest first, of those that either database has.
@@ -86,11 +88,15 @@ pub fn verify(
     let imported = artdaqdb.runs()?;
     let migrated = ucondb.runs()?;
     let all: BTreeSet<Run> = imported.keys().chain(&migrated).copied().collect();
+    let asked = runs.map(|runs| runs.unmatched(&all));
     let mut selected = all
         .into_iter()
         .filter(|run| runs.is_none_or(|runs| runs.contains(*run)))
         .filter(|run| Some(*run) > *after && !awaited.contains(run));
-    let mut report = Report::default();
+    let mut report = Report {
+        unmatched: asked.unwrap_or_default(),
+        ..Report::default()
+    };
     for run in selected.by_ref().take(limit.unwrap_or(usize::MAX)) {
         if shutdown.requested() {
             report.left += 1;

@@ -272,6 +272,86 @@ fn records_that_vanish_in_mid_import_make_no_run_fail() {
 }
 
 #[test]
+fn stores_that_go_away_in_the_middle_make_no_run_fail_and_are_not_made_anew() {
+    for (place, stage) in [("archive", "importer"), ("ucondb", "migrator")] {
+        let test = Test::new()
+            .records_in(1..=60)
+            .set("app.batch_size", "0")
+            .set("app.run_process_retries", "0");
+        test.run(&["--runs", "1-3"]).exits(0);
+        let (there, away) = (test.path().join(place), test.path().join("away"));
+        let log = test.work("archiver.log");
+        let mut child = test.start(&["--incremental"]);
+        let working = format!("run_record_archiver.{stage} - INFO - → Processing run 9 ");
+        wait_until("run 9", || {
+            fs::read_to_string(&log).is_ok_and(|log| log.contains(&working))
+        });
+        // As after umount: an empty directory.
+        fs::rename(&there, &away).unwrap();
+        fs::create_dir(&there).unwrap();
+        let code = child.wait().unwrap().code();
+        let made = fs::read_dir(&there).unwrap().count();
+        // What was under way may have been done before.
+        if code == Some(1) {
+            assert_eq!(made, 0, "{place}");
+        }
+        no_run_counts_as_failed(&test);
+        fs::remove_dir_all(&there).unwrap();
+        fs::rename(&away, &there).unwrap();
+        test.run(HOURLY).exits(0);
+        assert_eq!(test.migrated().len(), 60, "{place}");
+    }
+}
+
+#[test]
+fn a_known_failure_that_is_due_stops_nothing() {
+    if !cfg!(feature = "fault-injection") {
+        return;
+    }
+    let server = server();
+    let test = archiver(&server).records_in(1..=3);
+    server.fault(
+        Fault::on("POST", "key=2&")
+            .always()
+            .then(Action::Answer(Reply::html(500, "bad blob"))),
+    );
+    test.run(HOURLY).exits(1);
+    assert_eq!(test.failures("migrate_failures.log"), [2]);
+    for day in 1..=3 {
+        let test = &test;
+        let now = jiff::Timestamp::now().as_second() + day * 25 * 3600;
+        let output = test
+            .command(HOURLY)
+            .env("RUN_RECORD_ARCHIVER_NOW", now.to_string())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "day {day}: {said}");
+    }
+    assert_eq!(test.failures("migrate_failures.log"), [2]);
+}
+
+#[test]
+fn numbers_that_are_asked_for_in_vain_are_named_by_every_mode() {
+    let test = Test::new().records_in(1..=3);
+    test.run(&[]).exits(0);
+    test.run(&["--verify", "--runs", "1,99999"])
+        .exits(1)
+        .says("--runs 99999: there is no such run");
+    test.run(&["--retry-failed-import", "--runs", "1"])
+        .exits(1)
+        .says("--runs 1: there is no such run in the failure log");
+    test.run(&["--ignore", "2", "--reason", "test"]).exits(0);
+    fs::create_dir(test.records().join("4")).unwrap();
+    test.run(&["--ignore", "4", "--reason", "never finished"])
+        .exits(0);
+    test.run(&["--runs", "4"])
+        .exits(1)
+        .says("--unignore takes it back");
+    no_run_counts_as_failed(&test);
+}
+
+#[test]
 fn an_input_output_error_of_one_record_or_document_is_that_runs_failure_alone() {
     let test = Test::new()
         .records_in(1..=5)

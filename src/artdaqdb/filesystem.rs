@@ -273,9 +273,14 @@ impl FilesystemDb {
             .with_remedy(Remedy::RestoreDocument)
         };
         let bytes = fs::read(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => {
-                damaged("the index names this document, but it is missing".into()).caused_by(source)
-            }
+            // One document can be lost, or all with the disk that they are on.
+            std::io::ErrorKind::NotFound => Error::artdaqdb(
+                path.display().to_string(),
+                format!("run {run}: the index names this document, but it is missing"),
+                Disposition::RetryRun,
+            )
+            .with_remedy(Remedy::RestoreDocument)
+            .caused_by(source),
             _ => Error::io("read", path, source),
         })?;
         let text =

@@ -306,6 +306,8 @@ impl Stage for Migrator<'_> {
             known,
             jobs,
             updates: updates.collect(),
+            // An object without runs where runs are known would be a new archive.
+            archive_exists: !stored.is_empty(),
             sightings: vec![(Store::Artdaqdb, whole), (Store::Ucondb, stored)],
             source,
             archived,

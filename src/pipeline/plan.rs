@@ -99,6 +99,8 @@ impl Plan {
                 plan.take(survey, failed.collect());
                 plan.new.retain(|run| !outlook.ignored.contains(*run));
                 plan.updates.retain(asked);
+                plan.unmatched =
+                    only.map_or_else(Vec::new, |only| only.unmatched(&outlook.failures.runs));
             }
             Mode::Runs(runs) => {
                 plan.set_apart(survey, outlook, true);
@@ -106,13 +108,10 @@ impl Plan {
                 let asked: Vec<Run> = known.filter(|run| runs.contains(*run)).collect();
                 plan.take(survey, asked);
                 plan.updates.retain(|run| runs.contains(*run));
+                plan.new.retain(|run| !plan.ignored.contains(*run));
                 plan.archived_already = plan.archived_since.len() - plan.updates.len();
                 plan.archived_since.clear();
-                plan.unmatched = runs
-                    .ranges()
-                    .filter(|range| survey.known.range(range.clone()).next().is_none())
-                    .map(|range| RunSet::all_of(range).to_string())
-                    .collect();
+                plan.unmatched = runs.unmatched(&survey.known);
                 let taken: RunSet = plan.new.iter().copied().collect();
                 for set in [
                     &mut plan.pruned,
@@ -312,7 +311,7 @@ impl Plan {
         say(
             count(&self.ignored),
             &self.ignored.to_string(),
-            "are ignored, as declared with --ignore",
+            "are ignored, as declared with --ignore; --unignore takes it back",
         );
         if !self.left.is_empty() {
             log::warn!(

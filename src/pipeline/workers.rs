@@ -536,6 +536,16 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
     /// executions in a row count as failed.
     fn give_up_trial(&mut self) {
         let kind = self.shared.stage.kind();
+        // What is in the failure log already only fails again.
+        let (known, held) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|(planned, ..)| planned.before.is_some());
+        self.held = known;
+        self.book_held();
+        self.held = held;
+        if self.held.is_empty() {
+            return;
+        }
         let before = self.shared.context.journal.unproven(kind);
         if self
             .held

@@ -58,6 +58,9 @@ pub struct StageReport {
     pub unmatched: Vec<String>,
     /// Runs that were asked for by number and are not archived at the end.
     pub unarchived: RunSet,
+    /// Stores that had none of their known runs, in an execution that went on all
+    /// the same.
+    pub doubtful: Vec<&'static str>,
     /// Whether the stage was asked to take the runs of its failure log.
     pub is_retry: bool,
     /// Runs that are open at the end, and that an incremental execution takes.
@@ -136,6 +139,7 @@ impl StageReport {
             left_by_earlier: RunSet::default(),
             unmatched: Vec::new(),
             unarchived: RunSet::default(),
+            doubtful: Vec::new(),
             is_retry: false,
             open: RunSet::default(),
             failed_open: RunSet::default(),

@@ -88,6 +88,14 @@ impl Summary {
         items.map(String::as_str).collect()
     }
 
+    /// Where the numbers that were asked for were looked for.
+    fn searched(&self) -> &'static str {
+        match self.stages.first() {
+            Some(report) if report.is_retry => "in the failure log",
+            _ => "as a record or in a database",
+        }
+    }
+
     /// Adds what a verification found.
     pub fn add_verification(&mut self, report: verify::Report) {
         self.verification = Some(report);
@@ -102,7 +110,7 @@ impl Summary {
         if self
             .verification
             .as_ref()
-            .is_some_and(|report| !report.findings.is_empty())
+            .is_some_and(|report| !report.findings.is_empty() || !report.unmatched.is_empty())
         {
             return false;
         }
@@ -130,9 +138,7 @@ impl Summary {
             log_stage(report);
         }
         for item in self.unmatched() {
-            log::error!(
-                "  --runs {item}: there is no such run, neither as a record nor in a database"
-            );
+            log::error!("  --runs {item}: there is no such run {}", self.searched());
         }
         let unfinished = self.stages.iter().flat_map(|it| &it.without_stop_time);
         let unfinished: BTreeSet<&Run> = unfinished.collect();
@@ -193,6 +199,12 @@ fn next_of_stage(report: &StageReport, command: &str, steps: &mut Vec<String>) {
             "put right what stopped the {title}, then run the same command again"
         )),
         Ending::Finished => {}
+    }
+    for store in &report.doubtful {
+        steps.push(format!(
+            "see whether {store} is the real one: it has none of its known runs, see the warning \
+             above"
+        ));
     }
     if !report.planned.is_empty() {
         steps.push(format!(
@@ -426,6 +438,9 @@ fn log_verification(report: &verify::Report, command: &str) {
                 ranges(runs.into_iter())
             );
         }
+    }
+    for item in &report.unmatched {
+        log::error!("  --runs {item}: there is no such run in either database");
     }
     if report.left > 0 {
         log::info!(

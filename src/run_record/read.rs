@@ -197,24 +197,9 @@ fn configuration(run: Run, metadata: Option<&str>) -> String {
     DEFAULT_CONFIGURATION.to_string()
 }
 
-/// Why something of a run record can't be read. A bad sector, or a link to what
-/// can't be read, is the run's failure: were it the machine's, one of them would
-/// keep all other runs from being archived.
-fn unreadable(run: Run, path: &Path, source: std::io::Error) -> Error {
-    if source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) {
-        return Error::RunRecord {
-            path: path.to_path_buf(),
-            problem: format!(
-                "run {run}: cannot be read: {source}. Check the disk, or what the link leads to"
-            ),
-        };
-    }
-    Error::io("read", path, source)
-}
-
 /// Reads a regular file of a run record as text.
 fn read_text(run: Run, path: &Path) -> Result<String> {
-    let failed = |source| unreadable(run, path, source);
+    let failed = |source| Error::io("read", path, source);
     let file = File::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
     let mut bytes = Vec::new();

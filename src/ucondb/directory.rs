@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::io::{self, BufReader, ErrorKind as IoKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use rustix::fs::{Access, access};
@@ -37,6 +38,8 @@ pub struct DirectoryUconDb {
     /// Of the object, below folder and root.
     directory: PathBuf,
     location: String,
+    /// Whether the object's directory was seen: it is not made again then.
+    was_there: AtomicBool,
 }
 
 impl DirectoryUconDb {
@@ -69,6 +72,7 @@ impl DirectoryUconDb {
             }
         }
         Ok(DirectoryUconDb {
+            was_there: AtomicBool::new(false),
             directory: root.join(folder).join(object),
             root: root.to_path_buf(),
             location,
@@ -124,10 +128,18 @@ impl DirectoryUconDb {
 
     /// Creates what is missing of the object's directory, durably.
     fn create_directories(&self) -> Result<()> {
+        if self.was_there.load(Ordering::Relaxed) {
+            // Made again, it would be in the mount point of a disk that went away.
+            return match fs::metadata(&self.directory) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(self.failed("write into", &self.directory, error)),
+            };
+        }
         let folder = self.directory.parent().unwrap_or(&self.root);
         for directory in [self.root.as_path(), folder, self.directory.as_path()] {
             self.create_directory(directory)?;
         }
+        self.was_there.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -225,7 +237,10 @@ impl UconDb for DirectoryUconDb {
 
     fn runs(&self) -> Result<BTreeSet<Run>> {
         let entries = match fs::read_dir(&self.directory) {
-            Ok(entries) => entries,
+            Ok(entries) => {
+                self.was_there.store(true, Ordering::Relaxed);
+                entries
+            }
             Err(error) if error.kind() == IoKind::NotFound => {
                 return self.missing_is_empty().map(|()| BTreeSet::new());
             }

@@ -10,7 +10,6 @@ use crate::faults::fs::{self, DirEntry};
 use crate::run::{Run, SCHEMA_ENTITY};
 
 use super::super::Generated;
-use super::unreadable;
 
 /// The files of a run record that are read.
 #[derive(Debug)]
@@ -28,7 +27,7 @@ impl Listing {
     /// Lists a run record. Logs what is left out: in a warning where it looks
     /// like a file that should be archived.
     pub fn read(run: Run, path: &Path) -> Result<Listing> {
-        let failed = |source| unreadable(run, path, source);
+        let failed = |source| Error::io("read", path, source);
         let mut listing = Listing {
             run,
             fcl: BTreeMap::new(),
@@ -58,7 +57,7 @@ impl Listing {
             self.other.insert(name);
             return Ok(());
         }
-        if let Some(problem) = irregular(run, entry)? {
+        if let Some(problem) = irregular(entry)? {
             log::warn!("run {run}: {text} is left out: {problem}");
             self.other.insert(name);
             return Ok(());
@@ -148,9 +147,9 @@ impl Listing {
 }
 
 /// Why an entry can't be read as a file: opening it could wait for ever or fail.
-fn irregular(run: Run, entry: &DirEntry) -> Result<Option<&'static str>> {
+fn irregular(entry: &DirEntry) -> Result<Option<&'static str>> {
     let path = entry.path();
-    let failed = |source| unreadable(run, &path, source);
+    let failed = |source| Error::io("read", &path, source);
     let mut kind = entry.file_type().map_err(failed)?;
     if kind.is_symlink() {
         kind = match fs::metadata(&path) {
