@@ -416,6 +416,55 @@ fn a_boot_txt_that_is_fhicl_stays_what_it_is() {
         boot::convert("debug_level: 2\n").text,
         "debug_level: 2\n\nartdaq_process_settings: [\n]\n"
     );
+    assert_eq!(
+        boot::convert("# c\n\nPMT_host: ev01.daq\nfoo.bar: 1.5\n").text,
+        "PMT_host: \"ev01.daq\"\nfoo.bar: 1.5\n\nartdaq_process_settings: [\n]\n"
+    );
+}
+
+/// One thing that only FHiCL has is enough.
+#[test]
+fn every_construct_of_fhicl_in_a_boot_txt_is_known() {
+    for text in [
+        "BEGIN_PROLOG\np: 1\nEND_PROLOG\nx: 2\n",
+        "BEGIN_PROLOG\nEND_PROLOG\nx: 2\n",
+        "x: @local::p\n",
+        "#include \"a.fcl\"\nx: 1\n",
+        "a @protect_ignore: 3\n",
+        "a @protect_error: 3\n",
+        "b: 2\n@table::p\n",
+        "a: @erase\n",
+        "a: @nil\n",
+        "a: 'it # s'\n",
+        "a: \"\"\n",
+        "a: 1 b: 2\nc: 3\n",
+        "a:\n1\n",
+        "// c\na: 1\n",
+        "a: 0x1F\n",
+        "a: -1\n",
+        "a: +1\n",
+        "a: 1e5\n",
+        "a: infinity\n",
+        "a: true\n",
+        "a: false\n",
+        "a: (1, 2)\n",
+        "a: []\n",
+        "a: {}\n",
+        "a[0]: 1\n",
+    ] {
+        assert_eq!(boot::convert(text).text, text);
+    }
+    // What is not FHiCL as a whole is none.
+    for text in [
+        "DAQ setup script: /x.sh\na: true\nb: -1\n",
+        "a: 'x'\nhost: ev-01\n",
+    ] {
+        let converted = boot::convert(text).text;
+        assert!(
+            converted.ends_with("artdaq_process_settings: [\n]\n"),
+            "{converted}"
+        );
+    }
 }
 
 #[test]
