@@ -218,7 +218,7 @@ fn every_value_of_a_settings_txt_is_kept() {
     let converted = settings::convert(text);
     assert_eq!(
         converted.text,
-        "a: [ artdaq_demo, \"artdaq core\", 7 ]\n\
+        "a: [ \"artdaq-demo\", \"artdaq core\", 7 ]\n\
          b_c: \"x:y\"\n\
          d: true\n\
          e: \"-5\"\n\
@@ -476,7 +476,7 @@ fn no_item_of_a_list_in_settings_is_altered() {
         )
         .text,
         "a: [ a, b ]\nb: [ -1, -2 ]\nc: [ 1e5, 0x1F, +3, -2.5E-3 ]\nd: [ \"5\", \"-1\", \"true\", true ]\n\
-         e: [ artdaq_demo, \"artdaq-demo\", \"-x\", \"2024-11-14\" ]\nf: [ a ] # why\n\
+         e: [ \"artdaq-demo\", \"artdaq-demo\", \"-x\", \"2024-11-14\" ]\nf: [ a ] # why\n\
          g: [ \"it\\\\x5c\", \"a, b\" ] # [c]\n"
     );
 }
@@ -537,6 +537,26 @@ fn environment_variables_of_any_form() {
         )
         .text,
         "A: \"1\"\nB: \"'two words'\"\nC: \"\\\"x\\\"y\"\nline_5: \"export D\"\nE: \"a=b\"\nF_G: \"\"\n"
+    );
+}
+
+/// DAQInterface itself has `_` for the `-` of package names, and nowhere else.
+#[test]
+fn only_package_names_of_settings_lose_their_dashes() {
+    let converted = settings::convert(
+        "l: [ a-b, v3_13-02, true-x ]\npackage_hashes_to_save: [ artdaq-core, 'a-b', artdaq ]\n\
+         packages_hashes_to_save: [ artdaq-core sbndaq-x ]\n",
+    );
+    assert_eq!(
+        converted.text,
+        "l: [ \"a-b\", \"v3_13-02\", \"true-x\" ]\n\
+         package_hashes_to_save: [ artdaq_core, \"a-b\", artdaq ]\n\
+         packages_hashes_to_save: [ artdaq_core, sbndaq_x ]\n"
+    );
+    assert_eq!(
+        notes(&converted, Level::Info),
+        ["a package name is archived with _ for - \
+             (line 2: package_hashes_to_save: artdaq-core, and 2 more)"]
     );
 }
 
