@@ -354,7 +354,7 @@ fn numbers_and_lists_of_metadata_are_bare() {
         )
         .text,
         "total_events: 12345\nbeam_energy: 1.5\nRun_type: 7\nlist: [1, 2]\nnames: [a, b]\n\
-         strings: ['a', \"b c\"]\noffset: \"-5\"\nx_commit_or_version: \"1.2\"\n\
+         strings: ['a', \"b c\"]\noffset: -5\nx_commit_or_version: \"1.2\"\n\
          reference: [\"@local::x\"]\n"
     );
 }
@@ -557,6 +557,19 @@ fn only_package_names_of_settings_lose_their_dashes() {
         notes(&converted, Level::Info),
         ["a package name is archived with _ for - \
              (line 2: package_hashes_to_save: artdaq-core, and 2 more)"]
+    );
+}
+
+#[test]
+fn numbers_of_metadata_are_bare_with_signs_and_exponents() {
+    assert_eq!(
+        metadata::convert(
+            "a: -17\nb: +5\nc: 1e5\nd: 1e-3\ne: 0x1F\nf: -1.5\ng: 12e4567\nh: 1.2.3\ni: 0x\nj: --1\n\
+             k: [1, 2] # c\nl: [ a b ]#d\nm: 1 # e\nn: [1] 2\n"
+        )
+        .text,
+        "a: -17\nb: +5\nc: 1e5\nd: 1e-3\ne: 0x1F\nf: -1.5\ng: \"12e4567\"\nh: \"1.2.3\"\ni: \"0x\"\n\
+         j: \"--1\"\nk: [1, 2] # c\nl: [a, b] #d\nm: \"1 # e\"\nn: \"[1] 2\"\n"
     );
 }
 

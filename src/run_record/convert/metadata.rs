@@ -5,7 +5,7 @@ use super::facts::{CONFIG_NAME, Facts, TIMES, is_component, written};
 use super::lists::{items, push_strings};
 use super::names::Names;
 use super::notes::{Notes, Oddity};
-use super::text::{is_number, is_sequence, push_comment, string};
+use super::text::{is_fhicl_number, is_number, is_sequence, push_comment, split_list, string};
 
 /// The end of a key that begins a section: the lines up to the next blank one
 /// belong to it.
@@ -74,8 +74,10 @@ pub fn convert(text: &str) -> Converted {
             // The fields are told apart by the blanks that the quotation marks leave.
             name.push_entry(&mut out, key, &string(&value.replace('"', " ")), None);
         } else {
+            let list = split_list(value).filter(|_| value.starts_with('['));
+            let (value, comment) = list.unwrap_or((value, None));
             let value = value_of(value, number, &mut notes);
-            name.push_entry(&mut out, key, &value, None);
+            name.push_entry(&mut out, key, &value, comment);
         }
     }
     if let Some(line) = unfinished {
@@ -86,7 +88,7 @@ pub fn convert(text: &str) -> Converted {
 
 /// A value: numbers and lists bare, all else as a string.
 fn value_of(value: &str, number: usize, notes: &mut Notes) -> String {
-    if is_number(value) || is_sequence(value) {
+    if is_bare_number(value) || is_sequence(value) {
         return value.to_string();
     }
     if value.starts_with('[') {
@@ -97,6 +99,13 @@ fn value_of(value: &str, number: usize, notes: &mut Notes) -> String {
         notes.add(Oddity::KeptAsText, number, value);
     }
     string(value)
+}
+
+/// Whether a value is a number. Digits with an `e` that no number is as large as
+/// are a hash.
+fn is_bare_number(value: &str) -> bool {
+    let is_hash = |value: &str| value.parse::<f64>().is_ok_and(f64::is_infinite);
+    is_number(value) || (is_fhicl_number(value) && !is_hash(value))
 }
 
 /// Key and value of a line.
