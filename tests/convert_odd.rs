@@ -573,6 +573,45 @@ fn numbers_of_metadata_are_bare_with_signs_and_exponents() {
     );
 }
 
+#[test]
+fn blanks_do_not_separate_where_commas_do() {
+    let text = "[a b, c]\n[ a b ]\n[1 2, -3 ]\n[ , 1]\n[1, 2,]\n[ 'a b' c, d]\n";
+    let kept = "[1,,2]\n[,]\n[,,1]\n[1, , ]\n[a: 1]\n[a :1, b: 2]\n[a \"b\", c]\n";
+    let lines = |text: &str| -> String {
+        let lines = text.lines().enumerate();
+        lines
+            .map(|(number, line)| format!("k{number}: {line}\n"))
+            .collect()
+    };
+    let converted = settings::convert(&lines(text));
+    assert_eq!(
+        converted.text,
+        "k0: [ \"a b\", c ]\nk1: [ a, b ]\nk2: [ \"1 2\", -3 ]\nk3: [ 1 ]\nk4: [ 1, 2 ]\n\
+         k5: [ \"a b\", c, d ]\n"
+    );
+    assert_eq!(converted.notes, []);
+    assert_eq!(
+        metadata::convert(&lines(text)).text,
+        "k0: [\"a b\", c]\nk1: [a, b]\nk2: [\"1 2\", -3]\nk3: [ , 1]\nk4: [1, 2]\n\
+         k5: [\"a b\", c, d]\n"
+    );
+    for convert in [settings::convert, metadata::convert] {
+        let converted = convert(&lines(kept));
+        for line in kept.lines() {
+            let value = format!(": \"{}\"\n", line.replace('"', "\\\""));
+            assert!(
+                converted.text.contains(&value),
+                "{line}: {}",
+                converted.text
+            );
+        }
+        assert_eq!(
+            notes(&converted, Level::Warn),
+            ["a value is kept as a string (line 1: [1,,2], and 6 more)"]
+        );
+    }
+}
+
 /// Repeats lines until there are so many bytes of them.
 fn repeat(bytes: usize, line: impl Fn(usize) -> String) -> String {
     let mut text = String::with_capacity(bytes + 100);
