@@ -612,6 +612,14 @@ fn blanks_do_not_separate_where_commas_do() {
     }
 }
 
+#[test]
+fn blanks_behind_a_value_of_the_environment_are_kept() {
+    assert_eq!(
+        environment::convert("export A=v  \nexport B= \t\r\nexport C \n \n export D=x").text,
+        "A: \"v  \"\nB: \" \t\"\nline_3: \"export C\"\nD: \"x\"\n"
+    );
+}
+
 /// Repeats lines until there are so many bytes of them.
 fn repeat(bytes: usize, line: impl Fn(usize) -> String) -> String {
     let mut text = String::with_capacity(bytes + 100);
