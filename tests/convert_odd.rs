@@ -620,6 +620,37 @@ fn blanks_behind_a_value_of_the_environment_are_kept() {
     );
 }
 
+#[test]
+fn every_known_key_ends_a_section_of_log_files() {
+    for (line, made) in [
+        (
+            "process management method: direct",
+            "process_management_method: \"direct\"",
+        ),
+        (
+            "sbndaq commit/version: v1",
+            "sbndaq_commit_or_version: \"v1\"",
+        ),
+        ("Total events: 5", "total_events: 5"),
+        ("Component #0: c1", "components: [\"c1\"]"),
+        ("Config name: std", "config_name: \"std\""),
+        (
+            "DAQInterface directory: h:/x",
+            "DAQInterface_directory: \"h:/x\"",
+        ),
+        (
+            "DAQInterface stop time: today",
+            "daqinterface_stop_time: \"today\"",
+        ),
+        ("pmt logfile(s): h:/p", "pmt_logfiles_wildcard: \"h:/p\""),
+    ] {
+        assert_eq!(
+            metadata::convert(&format!("boardreader logfiles:\nh:/a.log\n{line}\n")).text,
+            format!("\nboardreader_logfiles: [\"h:/a.log\"]\n{made}\n")
+        );
+    }
+}
+
 /// Repeats lines until there are so many bytes of them.
 fn repeat(bytes: usize, line: impl Fn(usize) -> String) -> String {
     let mut text = String::with_capacity(bytes + 100);

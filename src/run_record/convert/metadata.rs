@@ -17,6 +17,9 @@ const TOTAL_EVENTS: &str = "Total events";
 /// The end of a key whose value is a version or a commit.
 const VERSION: &str = "commit/version";
 
+/// The beginning of the key of the process manager's log files.
+const PMT_LOGFILES: &str = "pmt logfile";
+
 /// Makes `metadata.fcl`: numbers and lists bare, every other value as a string,
 /// the components and each section of log files as a sequence, comments where
 /// they stand.
@@ -127,11 +130,23 @@ fn is_section(key: &str) -> bool {
 }
 
 /// Whether a line goes on with a section. The times are appended while the run
-/// goes on and may follow without a blank line.
+/// goes on and may follow without a blank line; so may any other known key.
 fn continues_section(line: &str) -> bool {
-    let is_other = pair(line)
-        .is_some_and(|(key, _)| is_section(key) || TIMES.iter().any(|(name, _)| *name == key));
-    !line.trim().is_empty() && !is_other
+    !line.trim().is_empty() && !pair(line).is_some_and(|(key, _)| is_known(key))
+}
+
+/// Whether DAQInterface has this key: it begins no path of a log file.
+fn is_known(key: &str) -> bool {
+    matches!(
+        key,
+        CONFIG_NAME | TOTAL_EVENTS | "DAQInterface directory" | "process management method"
+    ) || TIMES.iter().any(|(name, _)| *name == key)
+        || is_component(key)
+        || is_section(key)
+        || key.starts_with(PMT_LOGFILES)
+        || key
+            .strip_suffix(VERSION)
+            .is_some_and(|rest| rest.ends_with(' '))
 }
 
 /// The spelling of a key, where it is not the key's own.
@@ -142,7 +157,7 @@ fn base(key: &str) -> String {
         key.to_ascii_lowercase()
     } else if let Some(package) = key.strip_suffix(VERSION) {
         format!("{package}commit_or_version")
-    } else if key.starts_with("pmt logfile") {
+    } else if key.starts_with(PMT_LOGFILES) {
         "pmt_logfiles_wildcard".to_string()
     } else {
         key.to_string()
