@@ -378,7 +378,7 @@ fn dotted_names_of_boot_txt_stay_dotted() {
     let settings = converted.text.split("\n\n").next().unwrap();
     assert_eq!(
         settings,
-        "foo.bar: 1\ntpc01.daq_x.port: 2\na__b: 3\n_c: 4\n# 1.d\n_1_d: 5"
+        "foo.bar: 1\ntpc01.daq_x.port: 2\n# a..b\na__b: 3\n# .c\n_c: 4\n# 1.d\n_1_d: 5"
     );
 }
 
@@ -536,7 +536,7 @@ fn environment_variables_of_any_form() {
             "# x\nexport A=1\nB='two words'\n  export\tC=\"x\"y\nexport D\nexport E=a=b\nexport F-G=\n"
         )
         .text,
-        "A: \"1\"\nB: \"'two words'\"\nC: \"\\\"x\\\"y\"\nline_5: \"export D\"\nE: \"a=b\"\nF_G: \"\"\n"
+        "A: \"1\"\nB: \"'two words'\"\nC: \"\\\"x\\\"y\"\nline_5: \"export D\"\nE: \"a=b\"\n# F-G\nF_G: \"\"\n"
     );
 }
 
@@ -649,6 +649,49 @@ fn every_known_key_ends_a_section_of_log_files() {
             format!("\nboardreader_logfiles: [\"h:/a.log\"]\n{made}\n")
         );
     }
+}
+
+#[test]
+fn every_altered_name_is_said() {
+    const SAID: &str = "a name that FHiCL does not allow is changed, the original kept above it";
+    type Case = (Converter, &'static str, &'static str, &'static str);
+    let cases: [Case; 4] = [
+        (
+            settings::convert,
+            "foo.bar: 1\n",
+            "# foo.bar\nfoo_bar: 1\n",
+            "foo.bar",
+        ),
+        (
+            environment::convert,
+            "export DAQ-X=1\n",
+            "# DAQ-X\nDAQ_X: \"1\"\n",
+            "DAQ-X",
+        ),
+        (
+            metadata::convert,
+            "e-key: 1\n",
+            "# e-key\ne_key: 1\n",
+            "e-key",
+        ),
+        (
+            boot::convert,
+            "x-y.z: 2\n",
+            "# x-y.z\nx_y_z: 2\n\nartdaq_process_settings: [\n]\n",
+            "x-y.z",
+        ),
+    ];
+    for (convert, text, made, key) in cases {
+        let converted = convert(text);
+        assert_eq!(converted.text, made);
+        assert_eq!(
+            notes(&converted, Level::Info),
+            [format!("{SAID} (line 1: {key})")]
+        );
+    }
+    let converted = settings::convert("boardreader timeout: 5\n");
+    assert_eq!(converted.text, "boardreader_timeout: 5\n");
+    assert_eq!(converted.notes, []);
 }
 
 /// Repeats lines until there are so many bytes of them.

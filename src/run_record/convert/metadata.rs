@@ -156,7 +156,8 @@ fn base(key: &str) -> String {
     } else if key == TOTAL_EVENTS || TIMES.iter().any(|(name, _)| *name == key) {
         key.to_ascii_lowercase()
     } else if let Some(package) = key.strip_suffix(VERSION) {
-        format!("{package}commit_or_version")
+        // `artdaq-core` is `artdaq_core` as a matter of course.
+        format!("{}commit_or_version", package.replace('-', "_"))
     } else if key.starts_with(PMT_LOGFILES) {
         "pmt_logfiles_wildcard".to_string()
     } else {
