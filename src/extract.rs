@@ -93,11 +93,8 @@ fn file_name(entity: &str, taken: &[PathBuf]) -> String {
     name
 }
 
-/// Whether a name names a file in a directory, and nowhere else.
+/// Whether a name names a file in a directory, and nowhere else. A backslash is a
+/// character as any other on Linux.
 fn is_plain_name(name: &str) -> bool {
-    !name.is_empty()
-        && !name.starts_with('.')
-        && name
-            .chars()
-            .all(|c| c != '/' && c != '\\' && !c.is_control())
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(|c| c != '/' && !c.is_control())
 }

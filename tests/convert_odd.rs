@@ -218,7 +218,7 @@ fn every_value_of_a_settings_txt_is_kept() {
     let converted = settings::convert(text);
     assert_eq!(
         converted.text,
-        "a: [ artdaq_demo, \"artdaq core\", 7 ]\n\
+        "a: [ \"artdaq-demo\", \"artdaq core\", 7 ]\n\
          b_c: \"x:y\"\n\
          d: true\n\
          e: \"-5\"\n\
@@ -354,7 +354,7 @@ fn numbers_and_lists_of_metadata_are_bare() {
         )
         .text,
         "total_events: 12345\nbeam_energy: 1.5\nRun_type: 7\nlist: [1, 2]\nnames: [a, b]\n\
-         strings: ['a', \"b c\"]\noffset: \"-5\"\nx_commit_or_version: \"1.2\"\n\
+         strings: ['a', \"b c\"]\noffset: -5\nx_commit_or_version: \"1.2\"\n\
          reference: [\"@local::x\"]\n"
     );
 }
@@ -378,7 +378,7 @@ fn dotted_names_of_boot_txt_stay_dotted() {
     let settings = converted.text.split("\n\n").next().unwrap();
     assert_eq!(
         settings,
-        "foo.bar: 1\ntpc01.daq_x.port: 2\na__b: 3\n_c: 4\n# 1.d\n_1_d: 5"
+        "foo.bar: 1\ntpc01.daq_x.port: 2\n# a..b\na__b: 3\n# .c\n_c: 4\n# 1.d\n_1_d: 5"
     );
 }
 
@@ -416,6 +416,55 @@ fn a_boot_txt_that_is_fhicl_stays_what_it_is() {
         boot::convert("debug_level: 2\n").text,
         "debug_level: 2\n\nartdaq_process_settings: [\n]\n"
     );
+    assert_eq!(
+        boot::convert("# c\n\nPMT_host: ev01.daq\nfoo.bar: 1.5\n").text,
+        "PMT_host: \"ev01.daq\"\nfoo.bar: 1.5\n\nartdaq_process_settings: [\n]\n"
+    );
+}
+
+/// One thing that only FHiCL has is enough.
+#[test]
+fn every_construct_of_fhicl_in_a_boot_txt_is_known() {
+    for text in [
+        "BEGIN_PROLOG\np: 1\nEND_PROLOG\nx: 2\n",
+        "BEGIN_PROLOG\nEND_PROLOG\nx: 2\n",
+        "x: @local::p\n",
+        "#include \"a.fcl\"\nx: 1\n",
+        "a @protect_ignore: 3\n",
+        "a @protect_error: 3\n",
+        "b: 2\n@table::p\n",
+        "a: @erase\n",
+        "a: @nil\n",
+        "a: 'it # s'\n",
+        "a: \"\"\n",
+        "a: 1 b: 2\nc: 3\n",
+        "a:\n1\n",
+        "// c\na: 1\n",
+        "a: 0x1F\n",
+        "a: -1\n",
+        "a: +1\n",
+        "a: 1e5\n",
+        "a: infinity\n",
+        "a: true\n",
+        "a: false\n",
+        "a: (1, 2)\n",
+        "a: []\n",
+        "a: {}\n",
+        "a[0]: 1\n",
+    ] {
+        assert_eq!(boot::convert(text).text, text);
+    }
+    // What is not FHiCL as a whole is none.
+    for text in [
+        "DAQ setup script: /x.sh\na: true\nb: -1\n",
+        "a: 'x'\nhost: ev-01\n",
+    ] {
+        let converted = boot::convert(text).text;
+        assert!(
+            converted.ends_with("artdaq_process_settings: [\n]\n"),
+            "{converted}"
+        );
+    }
 }
 
 #[test]
@@ -427,7 +476,7 @@ fn no_item_of_a_list_in_settings_is_altered() {
         )
         .text,
         "a: [ a, b ]\nb: [ -1, -2 ]\nc: [ 1e5, 0x1F, +3, -2.5E-3 ]\nd: [ \"5\", \"-1\", \"true\", true ]\n\
-         e: [ artdaq_demo, \"artdaq-demo\", \"-x\", \"2024-11-14\" ]\nf: [ a ] # why\n\
+         e: [ \"artdaq-demo\", \"artdaq-demo\", \"-x\", \"2024-11-14\" ]\nf: [ a ] # why\n\
          g: [ \"it\\\\x5c\", \"a, b\" ] # [c]\n"
     );
 }
@@ -487,8 +536,162 @@ fn environment_variables_of_any_form() {
             "# x\nexport A=1\nB='two words'\n  export\tC=\"x\"y\nexport D\nexport E=a=b\nexport F-G=\n"
         )
         .text,
-        "A: \"1\"\nB: \"'two words'\"\nC: \"\\\"x\\\"y\"\nline_5: \"export D\"\nE: \"a=b\"\nF_G: \"\"\n"
+        "A: \"1\"\nB: \"'two words'\"\nC: \"\\\"x\\\"y\"\nline_5: \"export D\"\nE: \"a=b\"\n# F-G\nF_G: \"\"\n"
     );
+}
+
+/// DAQInterface itself has `_` for the `-` of package names, and nowhere else.
+#[test]
+fn only_package_names_of_settings_lose_their_dashes() {
+    let converted = settings::convert(
+        "l: [ a-b, v3_13-02, true-x ]\npackage_hashes_to_save: [ artdaq-core, 'a-b', artdaq ]\n\
+         packages_hashes_to_save: [ artdaq-core sbndaq-x ]\n",
+    );
+    assert_eq!(
+        converted.text,
+        "l: [ \"a-b\", \"v3_13-02\", \"true-x\" ]\n\
+         package_hashes_to_save: [ artdaq_core, \"a-b\", artdaq ]\n\
+         packages_hashes_to_save: [ artdaq_core, sbndaq_x ]\n"
+    );
+    assert_eq!(
+        notes(&converted, Level::Info),
+        ["a package name is archived with _ for - \
+             (line 2: package_hashes_to_save: artdaq-core, and 2 more)"]
+    );
+}
+
+#[test]
+fn numbers_of_metadata_are_bare_with_signs_and_exponents() {
+    assert_eq!(
+        metadata::convert(
+            "a: -17\nb: +5\nc: 1e5\nd: 1e-3\ne: 0x1F\nf: -1.5\ng: 12e4567\nh: 1.2.3\ni: 0x\nj: --1\n\
+             k: [1, 2] # c\nl: [ a b ]#d\nm: 1 # e\nn: [1] 2\n"
+        )
+        .text,
+        "a: -17\nb: +5\nc: 1e5\nd: 1e-3\ne: 0x1F\nf: -1.5\ng: \"12e4567\"\nh: \"1.2.3\"\ni: \"0x\"\n\
+         j: \"--1\"\nk: [1, 2] # c\nl: [a, b] #d\nm: \"1 # e\"\nn: \"[1] 2\"\n"
+    );
+}
+
+#[test]
+fn blanks_do_not_separate_where_commas_do() {
+    let text = "[a b, c]\n[ a b ]\n[1 2, -3 ]\n[ , 1]\n[1, 2,]\n[ 'a b' c, d]\n";
+    let kept = "[1,,2]\n[,]\n[,,1]\n[1, , ]\n[a: 1]\n[a :1, b: 2]\n[a \"b\", c]\n";
+    let lines = |text: &str| -> String {
+        let lines = text.lines().enumerate();
+        lines
+            .map(|(number, line)| format!("k{number}: {line}\n"))
+            .collect()
+    };
+    let converted = settings::convert(&lines(text));
+    assert_eq!(
+        converted.text,
+        "k0: [ \"a b\", c ]\nk1: [ a, b ]\nk2: [ \"1 2\", -3 ]\nk3: [ 1 ]\nk4: [ 1, 2 ]\n\
+         k5: [ \"a b\", c, d ]\n"
+    );
+    assert_eq!(converted.notes, []);
+    assert_eq!(
+        metadata::convert(&lines(text)).text,
+        "k0: [\"a b\", c]\nk1: [a, b]\nk2: [\"1 2\", -3]\nk3: [ , 1]\nk4: [1, 2]\n\
+         k5: [\"a b\", c, d]\n"
+    );
+    for convert in [settings::convert, metadata::convert] {
+        let converted = convert(&lines(kept));
+        for line in kept.lines() {
+            let value = format!(": \"{}\"\n", line.replace('"', "\\\""));
+            assert!(
+                converted.text.contains(&value),
+                "{line}: {}",
+                converted.text
+            );
+        }
+        assert_eq!(
+            notes(&converted, Level::Warn),
+            ["a value is kept as a string (line 1: [1,,2], and 6 more)"]
+        );
+    }
+}
+
+#[test]
+fn blanks_behind_a_value_of_the_environment_are_kept() {
+    assert_eq!(
+        environment::convert("export A=v  \nexport B= \t\r\nexport C \n \n export D=x").text,
+        "A: \"v  \"\nB: \" \t\"\nline_3: \"export C\"\nD: \"x\"\n"
+    );
+}
+
+#[test]
+fn every_known_key_ends_a_section_of_log_files() {
+    for (line, made) in [
+        (
+            "process management method: direct",
+            "process_management_method: \"direct\"",
+        ),
+        (
+            "sbndaq commit/version: v1",
+            "sbndaq_commit_or_version: \"v1\"",
+        ),
+        ("Total events: 5", "total_events: 5"),
+        ("Component #0: c1", "components: [\"c1\"]"),
+        ("Config name: std", "config_name: \"std\""),
+        (
+            "DAQInterface directory: h:/x",
+            "DAQInterface_directory: \"h:/x\"",
+        ),
+        (
+            "DAQInterface stop time: today",
+            "daqinterface_stop_time: \"today\"",
+        ),
+        ("pmt logfile(s): h:/p", "pmt_logfiles_wildcard: \"h:/p\""),
+    ] {
+        assert_eq!(
+            metadata::convert(&format!("boardreader logfiles:\nh:/a.log\n{line}\n")).text,
+            format!("\nboardreader_logfiles: [\"h:/a.log\"]\n{made}\n")
+        );
+    }
+}
+
+#[test]
+fn every_altered_name_is_said() {
+    const SAID: &str = "a name that FHiCL does not allow is changed, the original kept above it";
+    type Case = (Converter, &'static str, &'static str, &'static str);
+    let cases: [Case; 4] = [
+        (
+            settings::convert,
+            "foo.bar: 1\n",
+            "# foo.bar\nfoo_bar: 1\n",
+            "foo.bar",
+        ),
+        (
+            environment::convert,
+            "export DAQ-X=1\n",
+            "# DAQ-X\nDAQ_X: \"1\"\n",
+            "DAQ-X",
+        ),
+        (
+            metadata::convert,
+            "e-key: 1\n",
+            "# e-key\ne_key: 1\n",
+            "e-key",
+        ),
+        (
+            boot::convert,
+            "x-y.z: 2\n",
+            "# x-y.z\nx_y_z: 2\n\nartdaq_process_settings: [\n]\n",
+            "x-y.z",
+        ),
+    ];
+    for (convert, text, made, key) in cases {
+        let converted = convert(text);
+        assert_eq!(converted.text, made);
+        assert_eq!(
+            notes(&converted, Level::Info),
+            [format!("{SAID} (line 1: {key})")]
+        );
+    }
+    let converted = settings::convert("boardreader timeout: 5\n");
+    assert_eq!(converted.text, "boardreader_timeout: 5\n");
+    assert_eq!(converted.notes, []);
 }
 
 /// Repeats lines until there are so many bytes of them.

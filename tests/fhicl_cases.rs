@@ -619,3 +619,66 @@ const HEAD: DocumentHead = DocumentHead {
     run: Run(1),
     time: "2026-11-23T07:35:14.122+0000",
 };
+
+/// To art every indented `#include` is a comment; artdaqDB takes one for an
+/// entry where an entry can stand and it names a file.
+#[test]
+fn an_indented_include_that_is_no_entry_is_a_comment() {
+    for (text, line, same) in [
+        ("s: [\n  #include \"z.fcl\"\n 1 ]\n", 2, "s: [\n\n 1 ]\n"),
+        (
+            "s: [ 1,\n\t#include \"z.fcl\"\n 2\n #include \"y\"\n]\n",
+            2,
+            "s: [ 1,\n\n 2 ]\n",
+        ),
+        (
+            "a:\n  #include \"x.fcl\"\n 1\nb: 2\n",
+            2,
+            "a:\n\n 1\nb: 2\n",
+        ),
+        ("c: (1,\n #include \"q.fcl\"\n2)\n", 2, "c: (1,\n\n2)\n"),
+        ("a\n #include \"q.fcl\"\n: 2\n", 2, "a\n\n: 2\n"),
+        ("a: 1\n  #include foo.fcl\nb: 2\n", 2, "a: 1\n\nb: 2\n"),
+        ("a: 1\n  #include <foo>\nb: 2\n", 2, "a: 1\n\nb: 2\n"),
+        ("  #include is documented elsewhere\nb: 2\n", 1, "b: 2\n"),
+        ("  #include\nb: 2\n", 1, "b: 2\n"),
+        (
+            "a: 1\n  #include \"q.fcl\" junk\nb: 2\n",
+            2,
+            "a: 1\n\nb: 2\n",
+        ),
+        ("a: 1\n  #include \"q.fcl\nb: 2\n", 2, "a: 1\n\nb: 2\n"),
+        ("t: {\n  #include foo\n  y: 1 }\n", 2, "t: {\n\n  y: 1 }\n"),
+        (
+            "BEGIN_PROLOG\n #include foo\ny: 1\nEND_PROLOG\n",
+            2,
+            "BEGIN_PROLOG\n\ny: 1\nEND_PROLOG\n",
+        ),
+    ] {
+        let tree = fhicl::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(
+            tree.warning().unwrap(),
+            format!(
+                "line {line}: an indented #include that is no entry is read as a comment, as art does"
+            ),
+            "{text}"
+        );
+        let same = fhicl::write(&fhicl::parse(same).unwrap());
+        assert_eq!(fhicl::write(&tree), same, "{text}");
+    }
+    let tree = fhicl::parse("  #include \"x\"\n  #include y\na: 1\n").unwrap();
+    assert_eq!(
+        tree.warning().unwrap(),
+        "line 1: an indented #include, a comment to art, is archived as a live one, as artdaqDB \
+         does; line 2: an indented #include that is no entry is read as a comment, as art does"
+    );
+    // At the beginning of a line it is none.
+    for text in [
+        "s: [\n#include \"z.fcl\"\n 1 ]\n",
+        "a:\n#include \"z.fcl\"\n 1\n",
+        "a: 1\n#include foo.fcl\n",
+        "a: 1\n#include <foo>\n",
+    ] {
+        assert!(fhicl::parse(text).is_err(), "{text}");
+    }
+}

@@ -251,3 +251,18 @@ fn odd_files_go_all_the_way_and_are_said_once() {
     );
     test.run(&["--verify"]).exits(0);
 }
+
+/// On Linux a backslash leads nowhere.
+#[test]
+fn a_file_name_with_a_backslash_comes_back() {
+    let test = Test::in_memory().record(7);
+    fs::write(test.records().join("7/a\\b.fcl"), "a: 1\n").unwrap();
+    test.run(&[]).exits(0);
+    let output = test.path().join("out");
+    test.run(&["--extract", "7", "--output", output.to_str().unwrap()])
+        .exits(0);
+    assert_eq!(
+        fs::read_to_string(output.join("a\\b.fcl")).unwrap(),
+        "\na: 1 \n"
+    );
+}

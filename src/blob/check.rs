@@ -6,6 +6,7 @@ use std::fmt;
 
 use memchr::memmem;
 
+use super::read::ends_within_string;
 use super::{END, headings};
 
 /// The keys of metadata.fcl that the file-metadata exporter looks up.
@@ -79,6 +80,19 @@ pub fn check(blob: &str) -> Vec<Finding> {
                     place: place.clone(),
                 });
             }
+        }
+        if let Some(next) = heads.get(number + 1)
+            && ends_within_string(text)
+        {
+            findings.push(Finding {
+                line: Some(line_of(blob, next.start + 1)),
+                problem: format!(
+                    "a string looks like the heading of {}.fcl, where the file-metadata exporter \
+                     cuts it short",
+                    next.entity
+                ),
+                place: place.clone(),
+            });
         }
         if head.entity == "metadata" {
             metadata = Some(text);

@@ -102,7 +102,8 @@ fn files(body: &str, heads: &[Heading], ambiguities: &mut Vec<String>) -> Vec<Fc
     files
 }
 
-fn ends_within_string(text: &str) -> bool {
+/// Whether a text is FHiCL but for a string that does not end in it.
+pub(super) fn ends_within_string(text: &str) -> bool {
     // Most files have a string of several lines nowhere.
     matches!(fhicl::parse(text), Err(error) if error.expected.starts_with("a closing `"))
 }

@@ -30,6 +30,27 @@ fn packs_the_format_byte_for_byte() {
     );
 }
 
+/// A string that ends in a backslash can't be written in another way.
+#[test]
+fn a_heading_in_a_string_is_found() {
+    let files = [
+        file("m", "\nx: 'a\n#####\nevil.fcl:\n#####\n\\' \n"),
+        file("n", "\na: 1 \n"),
+        file("metadata", METADATA),
+    ];
+    let found: Vec<String> = check(&pack(Run(1), &files, noon()))
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "m.fcl, line 10 of the blob: a string looks like the heading of evil.fcl, where the \
+             file-metadata exporter cuts it short"
+        ]
+    );
+}
+
 #[test]
 fn orders_by_lower_case_name_and_puts_the_generated_files_last() {
     let names = [

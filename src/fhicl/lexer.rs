@@ -71,8 +71,19 @@ impl<'a> Cursor<'a> {
         here
     }
 
-    /// Skips white space and comments, up to a token or an `#include`.
+    /// Skips white space and comments where an entry can stand, up to a token or
+    /// an `#include`. An indented one that names no file is a comment.
+    pub(super) fn skip_to_entry(&mut self) {
+        self.skip_blanks(|cursor| !cursor.is_indented() || included(cursor.rest_of_line()).is_ok());
+    }
+
+    /// Skips white space and comments where no entry can stand, up to a token or
+    /// an `#include` at the beginning of its line. An indented one is a comment.
     pub(super) fn skip(&mut self) {
+        self.skip_blanks(|cursor| !cursor.is_indented());
+    }
+
+    fn skip_blanks(&mut self, is_live: impl Fn(&Self) -> bool) {
         loop {
             match self.peek() {
                 Some(b' ' | b'\t' | 0x0b | 0x0c) => {
@@ -83,7 +94,15 @@ impl<'a> Cursor<'a> {
                     }
                 }
                 Some(b'\n' | b'\r') => self.end_line(),
-                Some(b'#') if !self.at_include() => self.comment(),
+                Some(b'#') => {
+                    if self.at_include() {
+                        if is_live(self) {
+                            return;
+                        }
+                        self.ambiguous(Ambiguity::CommentedInclude, self.line);
+                    }
+                    self.comment();
+                }
                 Some(b'/') if self.byte(self.at + 1) == Some(b'/') => self.comment(),
                 _ => return,
             }
@@ -140,6 +159,12 @@ impl<'a> Cursor<'a> {
             )
     }
 
+    /// Whether an `#include` that stands here has blanks before it: to art it is
+    /// a comment then.
+    fn is_indented(&self) -> bool {
+        self.at > 0 && matches!(self.byte(self.at - 1), Some(b' ' | b'\t'))
+    }
+
     /// Reads the `#include` that stands here, to the end of its line, and
     /// gives the file.
     pub(super) fn include(&mut self) -> Result<&'a str> {
@@ -148,40 +173,18 @@ impl<'a> Cursor<'a> {
             line: self.line,
             text: Cow::Borrowed(line),
         });
-        let end = self.at + line.len();
-        if self.at > 0 && matches!(self.byte(self.at - 1), Some(b' ' | b'\t')) {
+        if self.is_indented() {
             self.ambiguous(Ambiguity::IndentedInclude, self.line);
         }
-        self.at += "#include".len();
-        let word_end = self.at;
-        while matches!(self.peek(), Some(b' ' | b'\t')) {
-            self.at += 1;
-        }
-        let Some(quote @ (b'"' | b'\'')) = self.peek() else {
-            return Err(self
-                .error("the file to include, in quotes")
-                .hint("if this is a comment, put a blank after the `#`"));
-        };
-        if self.at == word_end {
-            return Err(self.error("a blank between `#include` and the file"));
-        }
-        let start = self.at + 1;
-        let length = self.text[start..end].find(char::from(quote));
-        let Some(close) = length.map(|length| start + length) else {
-            return Err(self.error("a closing quote on the same line"));
-        };
-        let file = &self.text[start..close];
-        if file.is_empty() || file.contains(['"', '\\']) {
-            return Err(self.error("the name of a file, without quotes or backslashes in it"));
-        }
-        self.at = close;
-        self.at += 1;
-        let rest = self.text[self.at..end].trim_start_matches([' ', '\t']);
-        if !(rest.is_empty() || rest.starts_with('#') || rest.starts_with("//")) {
-            self.at = end - rest.len();
-            return Err(self.error("the end of the line after `#include`"));
-        }
-        self.at = end;
+        let file = included(line).map_err(|problem| {
+            self.at += problem.at;
+            let error = self.error(problem.expected);
+            match problem.hint {
+                Some(hint) => error.hint(hint),
+                None => error,
+            }
+        })?;
+        self.at += line.len();
         Ok(file)
     }
 
@@ -363,6 +366,51 @@ impl<'a> Cursor<'a> {
             _ => error.hint("put a string that is not one word of letters, digits and _ in quotes"),
         }
     }
+}
+
+/// Why a line is no `#include`.
+struct NoInclude {
+    /// Where in the line it ceases to be one.
+    at: usize,
+    expected: &'static str,
+    hint: Option<&'static str>,
+}
+
+/// The file of a line that begins with `#include`.
+fn included(line: &str) -> std::result::Result<&str, NoInclude> {
+    const BLANKS: [char; 2] = [' ', '\t'];
+    let no = |at, expected| NoInclude {
+        at,
+        expected,
+        hint: None,
+    };
+    let word_end = "#include".len();
+    let quoted = line[word_end..].trim_start_matches(BLANKS);
+    let open = line.len() - quoted.len();
+    let Some(quote @ ('"' | '\'')) = quoted.chars().next() else {
+        return Err(NoInclude {
+            hint: Some("if this is a comment, put a blank after the `#`"),
+            ..no(open, "the file to include, in quotes")
+        });
+    };
+    if open == word_end {
+        return Err(no(open, "a blank between `#include` and the file"));
+    }
+    let start = open + 1;
+    let Some(length) = line[start..].find(quote) else {
+        return Err(no(open, "a closing quote on the same line"));
+    };
+    let file = &line[start..start + length];
+    if file.is_empty() || file.contains(['"', '\\']) {
+        let expected = "the name of a file, without quotes or backslashes in it";
+        return Err(no(open, expected));
+    }
+    let rest = line[start + length + 1..].trim_start_matches(BLANKS);
+    if !(rest.is_empty() || rest.starts_with('#') || rest.starts_with("//")) {
+        let end = line.len() - rest.len();
+        return Err(no(end, "the end of the line after `#include`"));
+    }
+    Ok(file)
 }
 
 pub(super) const NO_SEMICOLON: &str = "FHiCL has no `;`: white space alone stands between entries";

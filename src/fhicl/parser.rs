@@ -107,7 +107,7 @@ impl<'a> Parser<'a> {
         // Includes that stand outside of a prolog, with none after them yet.
         let mut includes = Vec::new();
         loop {
-            self.cursor.skip();
+            self.cursor.skip_to_entry();
             if self.cursor.at_include() {
                 includes.push(self.include()?);
             } else if self.keyword("BEGIN_PROLOG") {
@@ -137,7 +137,7 @@ impl<'a> Parser<'a> {
             }
             let entry = self.entry(Place::Main)?;
             main.push(entry);
-            self.cursor.skip();
+            self.cursor.skip_to_entry();
         }
         Ok(Document {
             prolog,
@@ -189,7 +189,7 @@ impl<'a> Parser<'a> {
     fn prolog(&mut self, prolog: &mut Vec<Entry<'a>>) -> Result<()> {
         let line = self.cursor.line;
         loop {
-            self.cursor.skip();
+            self.cursor.skip_to_entry();
             if self.cursor.peek().is_none() {
                 let error = self.cursor.error("a name or END_PROLOG");
                 return Err(error.hint(format!("the prolog of line {line} is never ended")));
@@ -572,7 +572,7 @@ impl<'a> Parser<'a> {
     /// for the `next` entry.
     fn table(&mut self, table: &mut Table<'a>, next: &mut Option<Assignment<'a>>) -> Result<bool> {
         loop {
-            self.cursor.skip();
+            self.cursor.skip_to_entry();
             if self.cursor.take(b'}') {
                 table.entries.shrink_to_fit();
                 return Ok(true);

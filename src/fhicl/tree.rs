@@ -32,6 +32,8 @@ pub struct Document<'a> {
 pub enum Ambiguity {
     /// Blanks before an `#include`.
     IndentedInclude,
+    /// The same where artdaqDB takes no include.
+    CommentedInclude,
     /// `false#c`.
     WordBeforeComment,
     /// `t: { x.y: 1 }`.
@@ -43,6 +45,9 @@ impl fmt::Display for Ambiguity {
         f.write_str(match self {
             Ambiguity::IndentedInclude => {
                 "an indented #include, a comment to art, is archived as a live one"
+            }
+            Ambiguity::CommentedInclude => {
+                "an indented #include that is no entry is read as a comment, as art does"
             }
             Ambiguity::WordBeforeComment => {
                 "true, false, @nil or infinity right before a comment, a string to art, is \
@@ -59,12 +64,19 @@ impl Document<'_> {
     /// Returns one line for operators about all ambiguities: `line 3: ...`.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
-        let all: Vec<String> = self
+        let is_comment = |what: &Ambiguity| *what == Ambiguity::CommentedInclude;
+        let mut all: Vec<String> = self
             .ambiguities
             .iter()
+            .filter(|(what, _)| !is_comment(what))
             .map(|(what, line)| format!("line {line}: {what}"))
             .collect();
-        (!all.is_empty()).then(|| format!("{}, as artdaqDB does", all.join("; ")))
+        if let Some(last) = all.last_mut() {
+            last.push_str(", as artdaqDB does");
+        }
+        let comment = self.ambiguities.iter().find(|(what, _)| is_comment(what));
+        all.extend(comment.map(|(what, line)| format!("line {line}: {what}")));
+        (!all.is_empty()).then(|| all.join("; "))
     }
 }
 

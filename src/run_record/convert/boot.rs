@@ -11,7 +11,7 @@ use super::lists::items;
 use super::names::Names;
 use super::notes::{Notes, Oddity};
 use super::text::{is_number, is_quoted, push_comment, split_value, string};
-use crate::fhicl::{self, AtomKind, Content, Entry};
+use crate::fhicl::{self, AtomKind, Content, Entry, Protection};
 use blocks::{Block, Boot, Setting};
 
 /// Makes `boot.fcl`: the single settings, then `subsystem_settings` and
@@ -86,21 +86,35 @@ pub fn convert(text: &str) -> Converted {
 }
 
 /// Whether a boot.txt is FHiCL already. A few lines of `key: value` could be
-/// either, so there must be something that a boot.txt does not have.
+/// either, so there must be something that DAQInterface's own format does not
+/// have. A real boot.txt of that format is no FHiCL: it has keys of several
+/// words, and paths and hosts without quotes.
 fn is_fhicl(text: &str) -> bool {
-    fn is_telling(content: &Content) -> bool {
-        match content {
-            Content::Atom(kind, _) => *kind == AtomKind::DoubleQuoted,
-            Content::Sequence(_) | Content::Table(_) => true,
-        }
-    }
     fhicl::parse(text).is_ok_and(|document| {
-        let mut values = document.main.iter().filter_map(|entry| match entry {
-            Entry::Assignment { value, .. } => Some(value),
-            Entry::Include { .. } | Entry::Splice { .. } => None,
-        });
-        values.any(|value| is_telling(&value.content))
+        // An entry that is not alone on its line, or has several.
+        let lines = text
+            .lines()
+            .map(str::trim_start)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .count();
+        !document.prolog.is_empty()
+            || document.main.iter().any(is_telling)
+            || lines != document.main.len()
     })
+}
+
+/// Whether an entry has something that DAQInterface's own format does not have.
+fn is_telling(entry: &Entry) -> bool {
+    let Entry::Assignment { name, value } = entry else {
+        return true;
+    };
+    let content = match &value.content {
+        Content::Sequence(_) | Content::Table(_) => true,
+        Content::Atom(AtomKind::Unquoted, text) => text.contains('@'),
+        Content::Atom(AtomKind::Number, text) => !is_number(text),
+        Content::Atom(..) => true,
+    };
+    content || value.protection != Protection::None || name.contains('[')
 }
 
 /// The keys of attributes without a place that only some blocks of their kind

@@ -42,7 +42,8 @@ pub fn convert(text: &str) -> Converted {
 }
 
 fn read_line(line: &str) -> Option<Line<'_>> {
-    let line = line.trim();
+    // Blanks behind a value are part of it.
+    let line = line.trim_start();
     if line.is_empty() || line.starts_with('#') {
         return None;
     }
@@ -54,6 +55,6 @@ fn read_line(line: &str) -> Option<Line<'_>> {
         Some((name, value)) if !name.contains(char::is_whitespace) => {
             Line::Variable { name, value }
         }
-        _ => Line::Stray(line),
+        _ => Line::Stray(line.trim_end()),
     })
 }

@@ -30,21 +30,38 @@ impl Item {
     }
 }
 
-/// The items of a list in brackets, separated by commas, white space or both;
-/// `None` when the text is no such list (nested ones included).
+/// The items of a list in brackets, separated by commas or, where there is none,
+/// by white space; `None` when the text is no such list: with another list in
+/// it, with an empty item, or with a pair of key and value.
 pub(super) fn items(text: &str) -> Option<Vec<Item>> {
     let inside = text.strip_prefix('[')?.strip_suffix(']')?;
+    let (items, has_comma) = split(inside, true)?;
+    if has_comma {
+        split(inside, false).map(|(items, _)| items)
+    } else {
+        Some(items)
+    }
+}
+
+/// Splits at commas, and at white space if `blanks` says so; says whether there
+/// is a comma.
+fn split(inside: &str, blanks: bool) -> Option<(Vec<Item>, bool)> {
     let mut items = Vec::new();
     let mut chars = inside.chars().peekable();
+    let mut has_comma = false;
+    let mut is_after_comma = false;
     while let Some(c) = chars.next() {
-        match c {
-            ',' => {}
-            c if c.is_whitespace() => {}
+        let item = match c {
+            // One before the first item, or behind the last, means nothing.
+            ',' if is_after_comma => return None,
+            ',' => {
+                has_comma = true;
+                is_after_comma = true;
+                continue;
+            }
+            c if c.is_whitespace() => continue,
             '"' | '\'' => {
-                items.push(Item {
-                    text: quoted(c, &mut chars)?,
-                    quoted: true,
-                });
+                let text = quoted(c, &mut chars)?;
                 // Two items run together would be a string that is none.
                 if chars
                     .peek()
@@ -52,23 +69,30 @@ pub(super) fn items(text: &str) -> Option<Vec<Item>> {
                 {
                     return None;
                 }
+                Item { text, quoted: true }
             }
             c => {
                 let mut word = String::from(c);
-                while let Some(c) = chars.next_if(|c| !c.is_whitespace() && *c != ',') {
+                let is_inside = |c: &char| *c != ',' && !(blanks && c.is_whitespace());
+                while let Some(c) = chars.next_if(is_inside) {
                     word.push(c);
                 }
-                if word.contains(['[', ']', '{', '}', '"']) {
+                word.truncate(word.trim_end().len());
+                let is_pair = word.ends_with(':') || word.contains(": ");
+                if is_pair || word.contains(['[', ']', '{', '}', '"']) {
                     return None;
                 }
-                items.push(Item {
+                Item {
                     text: word,
                     quoted: false,
-                });
+                }
             }
-        }
+        };
+        items.push(item);
+        is_after_comma = false;
     }
-    Some(items)
+    // A comma alone separates nothing.
+    (!has_comma || !items.is_empty()).then_some((items, has_comma))
 }
 
 /// The rest of a quoted string; escapes are those of FHiCL, in double quotes.

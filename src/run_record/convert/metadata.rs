@@ -5,7 +5,7 @@ use super::facts::{CONFIG_NAME, Facts, TIMES, is_component, written};
 use super::lists::{items, push_strings};
 use super::names::Names;
 use super::notes::{Notes, Oddity};
-use super::text::{is_number, is_sequence, push_comment, string};
+use super::text::{is_fhicl_number, is_number, is_sequence, push_comment, split_list, string};
 
 /// The end of a key that begins a section: the lines up to the next blank one
 /// belong to it.
@@ -16,6 +16,9 @@ const TOTAL_EVENTS: &str = "Total events";
 
 /// The end of a key whose value is a version or a commit.
 const VERSION: &str = "commit/version";
+
+/// The beginning of the key of the process manager's log files.
+const PMT_LOGFILES: &str = "pmt logfile";
 
 /// Makes `metadata.fcl`: numbers and lists bare, every other value as a string,
 /// the components and each section of log files as a sequence, comments where
@@ -74,8 +77,10 @@ pub fn convert(text: &str) -> Converted {
             // The fields are told apart by the blanks that the quotation marks leave.
             name.push_entry(&mut out, key, &string(&value.replace('"', " ")), None);
         } else {
+            let list = split_list(value).filter(|_| value.starts_with('['));
+            let (value, comment) = list.unwrap_or((value, None));
             let value = value_of(value, number, &mut notes);
-            name.push_entry(&mut out, key, &value, None);
+            name.push_entry(&mut out, key, &value, comment);
         }
     }
     if let Some(line) = unfinished {
@@ -86,7 +91,7 @@ pub fn convert(text: &str) -> Converted {
 
 /// A value: numbers and lists bare, all else as a string.
 fn value_of(value: &str, number: usize, notes: &mut Notes) -> String {
-    if is_number(value) || is_sequence(value) {
+    if is_bare_number(value) || is_sequence(value) {
         return value.to_string();
     }
     if value.starts_with('[') {
@@ -97,6 +102,13 @@ fn value_of(value: &str, number: usize, notes: &mut Notes) -> String {
         notes.add(Oddity::KeptAsText, number, value);
     }
     string(value)
+}
+
+/// Whether a value is a number. Digits with an `e` that no number is as large as
+/// are a hash.
+fn is_bare_number(value: &str) -> bool {
+    let is_hash = |value: &str| value.parse::<f64>().is_ok_and(f64::is_infinite);
+    is_number(value) || (is_fhicl_number(value) && !is_hash(value))
 }
 
 /// Key and value of a line.
@@ -118,11 +130,23 @@ fn is_section(key: &str) -> bool {
 }
 
 /// Whether a line goes on with a section. The times are appended while the run
-/// goes on and may follow without a blank line.
+/// goes on and may follow without a blank line; so may any other known key.
 fn continues_section(line: &str) -> bool {
-    let is_other = pair(line)
-        .is_some_and(|(key, _)| is_section(key) || TIMES.iter().any(|(name, _)| *name == key));
-    !line.trim().is_empty() && !is_other
+    !line.trim().is_empty() && !pair(line).is_some_and(|(key, _)| is_known(key))
+}
+
+/// Whether DAQInterface has this key: it begins no path of a log file.
+fn is_known(key: &str) -> bool {
+    matches!(
+        key,
+        CONFIG_NAME | TOTAL_EVENTS | "DAQInterface directory" | "process management method"
+    ) || TIMES.iter().any(|(name, _)| *name == key)
+        || is_component(key)
+        || is_section(key)
+        || key.starts_with(PMT_LOGFILES)
+        || key
+            .strip_suffix(VERSION)
+            .is_some_and(|rest| rest.ends_with(' '))
 }
 
 /// The spelling of a key, where it is not the key's own.
@@ -132,8 +156,9 @@ fn base(key: &str) -> String {
     } else if key == TOTAL_EVENTS || TIMES.iter().any(|(name, _)| *name == key) {
         key.to_ascii_lowercase()
     } else if let Some(package) = key.strip_suffix(VERSION) {
-        format!("{package}commit_or_version")
-    } else if key.starts_with("pmt logfile") {
+        // `artdaq-core` is `artdaq_core` as a matter of course.
+        format!("{}commit_or_version", package.replace('-', "_"))
+    } else if key.starts_with(PMT_LOGFILES) {
         "pmt_logfiles_wildcard".to_string()
     } else {
         key.to_string()

@@ -6,10 +6,6 @@ use crate::fhicl::{INCLUDE_KEY, SPLICE_KEY};
 
 use super::text::{is_dotted_name, is_name, push_comment, push_string};
 
-/// The characters that become `_` as a matter of course: `boardreader timeout`
-/// is `boardreader_timeout`. Any other change is said in a comment.
-const COURSE: [char; 7] = [' ', '-', '(', ')', '/', '#', '.'];
-
 /// Whether a word means something else than a name: to a FHiCL parser the
 /// bounds of a prolog, to artdaqDB an `#include` or a reference.
 fn is_reserved(word: &str) -> bool {
@@ -73,10 +69,9 @@ impl<'a> Names<'a> {
                 (name, false)
             }
         };
-        let [course @ .., _dot] = COURSE;
-        let course = !base.is_empty()
-            && (base.replace(COURSE, "_") == name
-                || (self.dotted && base.replace(course, "_") == name));
+        // `boardreader timeout` is `boardreader_timeout` as a matter of course.
+        // Any other change is said in a comment.
+        let course = !base.is_empty() && base.replace(' ', "_") == name;
         Name {
             changed: !course,
             name,

@@ -29,6 +29,8 @@ pub(super) enum Oddity {
     Renamed,
     /// A name given more than once where only one can stand.
     Another,
+    /// A package name with `-`.
+    Underscored,
     /// A value whose form only looked like a list or a quoted string.
     KeptAsText,
     /// A file ends within a line that is still being written.
@@ -43,9 +45,11 @@ impl Oddity {
     fn level(self) -> Level {
         match self {
             Oddity::StrayLine | Oddity::KeptAsText | Oddity::Missing => Level::Warn,
-            Oddity::Repeated | Oddity::Another | Oddity::Renamed | Oddity::Unfinished => {
-                Level::Info
-            }
+            Oddity::Repeated
+            | Oddity::Another
+            | Oddity::Renamed
+            | Oddity::Underscored
+            | Oddity::Unfinished => Level::Info,
             Oddity::Misplaced => Level::Debug,
         }
     }
@@ -58,6 +62,7 @@ impl Oddity {
                 "a name that FHiCL does not allow is changed, the original kept above it"
             }
             Oddity::Another => "a name that is taken is kept under another one",
+            Oddity::Underscored => "a package name is archived with _ for -",
             Oddity::KeptAsText => "a value is kept as a string",
             Oddity::Unfinished => "the last line is not finished yet and left for later",
             Oddity::Misplaced => "an attribute of one block stands for itself",

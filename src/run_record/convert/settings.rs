@@ -38,13 +38,13 @@ pub fn convert(text: &str) -> Converted {
         };
         let name = names.name(key, key);
         notes.add_name(number, key, &name);
-        let value = value_of(value, number, &mut notes);
+        let value = value_of(key, value, number, &mut notes);
         name.push_entry(&mut out, key, &value, comment);
     }
     notes.finish(text, out)
 }
 
-fn value_of(value: &str, number: usize, notes: &mut Notes) -> String {
+fn value_of(key: &str, value: &str, number: usize, notes: &mut Notes) -> String {
     if is_number(value) || is_quoted(value) {
         return value.to_string();
     }
@@ -53,7 +53,17 @@ fn value_of(value: &str, number: usize, notes: &mut Notes) -> String {
     }
     if value.starts_with('[') {
         if let Some(items) = items(value) {
-            let items: Vec<String> = items.iter().map(list_item).collect();
+            let items: Vec<String> = items
+                .iter()
+                .map(|item| match underscored(key, item) {
+                    Some(name) => {
+                        let what = format!("{key}: {}", item.text);
+                        notes.add(Oddity::Underscored, number, &what);
+                        name
+                    }
+                    None => item.fhicl(false),
+                })
+                .collect();
             return format!("[ {} ]", items.join(", "));
         }
         notes.add(Oddity::KeptAsText, number, value);
@@ -61,14 +71,13 @@ fn value_of(value: &str, number: usize, notes: &mut Notes) -> String {
     string(value)
 }
 
-/// An item of a list: package names without quotes are kept with `-` made `_`,
-/// as the archive has always held them.
-fn list_item(item: &Item) -> String {
+/// The keys of the lists of package names, in the spellings of real records.
+const PACKAGES: [&str; 2] = ["package_hashes_to_save", "packages_hashes_to_save"];
+
+/// A package name without quotes, with `_` for its `-` as DAQInterface has it;
+/// `None` for every other item.
+fn underscored(key: &str, item: &Item) -> Option<String> {
     let name = item.text.replace('-', "_");
     let is_package = item.text.starts_with(|c: char| c.is_ascii_alphabetic()) && is_name(&name);
-    if is_package && !item.quoted {
-        name
-    } else {
-        item.fhicl(false)
-    }
+    (PACKAGES.contains(&key) && is_package && !item.quoted && name != item.text).then_some(name)
 }
