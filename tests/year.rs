@@ -187,8 +187,8 @@ impl Simulation {
         if !events.is_empty() || self.random.f64() < share {
             if is_open || self.random.u8(..10) == 0 {
                 disturbance.signal = match self.random.u8(..100) {
-                    0..4 => Some(Signal::KILL),
-                    4..7 => Some(Signal::TERM),
+                    0..5 => Some(Signal::KILL),
+                    5..9 => Some(Signal::TERM),
                     _ => None,
                 };
             }

@@ -1,6 +1,6 @@
 //! What happens in a year, drawn from the seed before the year begins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 
@@ -23,7 +23,8 @@ pub enum Event {
     Repaired(u64),
     /// A broken record is removed.
     Withdrawn(u64),
-    /// The operator declares that a broken record cannot be archived.
+    /// The operator declares that a broken record cannot be archived, or that a
+    /// number is no run.
     Acknowledged(u64),
     /// A directory appears whose number is no run.
     StrayAppears(u64, Stray),
@@ -161,9 +162,9 @@ impl Schedule {
     /// Draws a year.
     pub fn draw(random: &mut Rng) -> Schedule {
         let mut schedule = Schedule::default();
+        let outages = schedule.draw_outages(random);
         schedule.draw_runs(random);
         schedule.draw_strays(random);
-        let outages = schedule.draw_outages(random);
         // One of them in the share of the year that CI sees.
         for days in [10..50, 120..330] {
             loop {
@@ -194,11 +195,16 @@ impl Schedule {
             if day % 60 >= 55 {
                 continue;
             }
-            for _ in 0..random.u64(0..4) {
-                let hour = day * DAY + random.u64(..DAY);
+            let hours = (0..random.u64(1..6)).map(|_| day * DAY + random.u64(..DAY));
+            let mut hours: BTreeSet<u64> = hours.collect();
+            let is_interrupted = |hour: &u64| self.begins_within(*hour);
+            hours.extend((day * DAY..(day + 1) * DAY).filter(is_interrupted));
+            for hour in hours {
                 let count = match random.u8(..30) {
+                    // There must be work for the time in which a store begins to fail.
+                    _ if self.begins_within(hour) => random.u64(4..12),
                     0 => random.u64(10..40),
-                    _ => random.u64(1..6),
+                    _ => random.u64(1..5),
                 };
                 for _ in 0..count {
                     run += match random.u8(..50) {
@@ -209,6 +215,12 @@ impl Schedule {
                 }
             }
         }
+    }
+
+    /// Whether a store begins to fail in this hour while an execution is at work.
+    fn begins_within(&self, hour: u64) -> bool {
+        let mut events = self.at(hour).iter();
+        events.any(|event| matches!(event, Event::Begins(outage) if outage.begins_within))
     }
 
     /// Issue 4 adds slow copies, later files, stop times and changed records here.
@@ -246,6 +258,9 @@ impl Schedule {
                 false => Stray::Empty,
             };
             self.add(hour, Event::StrayAppears(number, stray));
+            if random.u8(..4) == 0 {
+                self.add(hour + random.u64(1..DAY), Event::Acknowledged(number));
+            }
             hour += random.u64(DAY..4 * DAY);
             self.add(hour, Event::StrayVanishes(number));
             hour += random.u64(DAY..25 * DAY);
@@ -285,7 +300,7 @@ impl Schedule {
     fn add_outage(&mut self, begin: u64, end: u64, kind: Kind, random: &mut Rng) {
         let outage = Outage {
             kind,
-            begins_within: random.u8(..3) == 0,
+            begins_within: random.u8(..5) < 2,
         };
         self.add(begin, Event::Begins(outage));
         self.add(end, Event::Ends(outage));

@@ -39,6 +39,8 @@ pub struct Books {
     pub import_failures: BTreeMap<u64, String>,
     /// The migrate failure log, with the reasons.
     pub migrate_failures: BTreeMap<u64, String>,
+    /// Runs that UconDB may have without having been compared.
+    pub unverified: BTreeSet<u64>,
     /// `last_attempted_run` of the import.
     pub attempted: u64,
 }
@@ -330,6 +332,11 @@ impl Site {
             migrated,
             import_failures: self.failures("import_failures"),
             migrate_failures: self.failures("migrate_failures"),
+            unverified: self
+                .test
+                .failures("unverified_runs.log")
+                .into_iter()
+                .collect(),
             attempted: self.attempted(),
         }
     }
