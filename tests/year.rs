@@ -40,7 +40,10 @@ mod site;
 /// The first hour of the year, in seconds since 1970.
 const START: u64 = 1_767_225_600;
 /// Runs that an execution takes.
-const BATCH: usize = 5;
+const BATCH: usize = 8;
+/// How many good runs at most are noted as failed in one execution: a store is tried
+/// after three failures in a row, and two workers are at work.
+const SUSPECTED: usize = 4;
 /// After how many hours without a disturbance everything must be archived: failures
 /// that may pass are tried again after a day at the latest.
 const CALM: u64 = DAY + 2;
@@ -458,6 +461,10 @@ impl Simulation {
 
     fn judge_code(&self, truth: &Truth, code: i32, failing: &[Outage], is_undisturbed: bool) {
         let news = truth.news();
+        let suspected = news.intersection(truth.good).count();
+        if suspected > SUSPECTED {
+            self.fail(&format!("of {news:?}, {suspected} are good runs"));
+        }
         let must_fail = !news.is_empty()
             || (!truth.strays.is_empty() && !self.is_down(Store::Records, failing))
             || failing.iter().any(|it| self.is_in_the_way(it.kind, truth));
@@ -697,6 +704,44 @@ fn live_through(seed: u64, days: Option<u64>) {
         simulation.conditions.len(),
         simulation.counts
     );
+}
+
+#[test]
+fn a_run_whose_documents_are_missing_is_migrated_once_they_are_back() {
+    let test = Test::new().records_in([1, 2]);
+    let execute = |hour: u64| {
+        let mut command = test.command(&["--incremental"]);
+        command.env("RUN_RECORD_ARCHIVER_NOW", (START + hour * 3600).to_string());
+        command.stderr(Stdio::null()).status().unwrap().code()
+    };
+    let collection = test.path().join("archive/RunHistory");
+    // Renames the documents of some runs, from one ending to another.
+    let rename = |runs: &[&str], from: &str, to: &str| {
+        for entry in fs::read_dir(&collection).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let is_named = name.ends_with(from) && name.len() == 24 + from.len();
+            let text = fs::read_to_string(&path).unwrap();
+            let is_of = |run: &&str| text.contains(&format!("\"{run}/test\""));
+            if is_named && runs.iter().any(|run| is_of(run)) {
+                fs::rename(&path, path.with_extension(to)).unwrap();
+            }
+        }
+    };
+    test.run(&["--import-only"]).exits(0);
+    test.run(&["--migrate-only", "--runs", "1"]).exits(0);
+
+    // Where others are missing, too, the archive is at fault.
+    rename(&["1", "2"], ".json", "away");
+    assert_eq!(execute(0), Some(1));
+    assert_eq!(test.failures("migrate_failures.log"), [0; 0]);
+    rename(&["1"], ".away", "json");
+    assert_eq!(execute(1), Some(1));
+    assert_eq!(test.failures("migrate_failures.log"), [2]);
+    rename(&["2"], ".away", "json");
+    assert_eq!(execute(2), Some(0));
+    assert_eq!(test.failures("migrate_failures.log"), [0; 0]);
+    assert_eq!(test.migrated(), [1, 2]);
 }
 
 #[test]
