@@ -1,5 +1,7 @@
 //! The time of day, asked for in one place, so that tests can simulate a year.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 /// Returns the time of now.
@@ -14,6 +16,18 @@ pub fn now() -> Timestamp {
         return time;
     }
     Timestamp::now()
+}
+
+/// Returns how long a pause before another attempt is: as long as asked for.
+///
+/// Where the time is simulated, a hundredth of it.
+#[must_use]
+pub fn pause(time: Duration) -> Duration {
+    #[cfg(feature = "fault-injection")]
+    if simulated().is_some() {
+        return time / 100;
+    }
+    time
 }
 
 #[cfg(feature = "fault-injection")]

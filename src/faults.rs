@@ -2,14 +2,16 @@
 //!
 //! Built as it is for use, [`fs`] is `std::fs` and everything else here is
 //! nothing. Built with the feature `fault-injection`, which is for tests alone,
-//! every operation asks first, and two environment variables say what becomes of
-//! it:
+//! every operation asks first, and environment variables say what becomes of it:
 //!
 //! - `RUN_RECORD_ARCHIVER_FAULT=N:KIND` makes the Nth operation to which KIND can
 //!   happen fail, counted from 1 over all threads: `eio`, `enospc`, `short` (a
 //!   write that takes half, and no more after it), `wrong` (a read of a file of
 //!   ours gives a changed byte), `kill` (the process is dead, a write half done),
 //!   `sticky-enospc` (the Nth operation that takes space, and every one after it).
+//! - `RUN_RECORD_ARCHIVER_OUTAGES=KIND:N:PATH;...` makes every operation below PATH
+//!   fail, after N of them: `read-only` and `no-rights` (what changes the file
+//!   system), `dead` and `stale` (everything, as on a mount whose server is gone).
 //! - `RUN_RECORD_ARCHIVER_OPERATIONS=FILE` appends a line for each operation, and
 //!   one that begins with `!` where it was made to fail.
 

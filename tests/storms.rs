@@ -13,3 +13,4 @@ mod full_disk;
 mod kill_storm;
 mod soak;
 mod two_archivers;
+mod year;

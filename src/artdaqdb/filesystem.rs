@@ -10,10 +10,12 @@
 //! of leaving documents that no index names.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use self::lock::{ArchiveLock, Held};
 use super::compose::{Composition, collection_of};
 use super::document::{self, StoredDocument, Text};
 use super::index::{Entry, Oid};
@@ -27,9 +29,9 @@ use crate::faults;
 use crate::faults::fs;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 use crate::shutdown::Shutdown;
+use crate::sys::sync::lock;
 use crate::sys::url::InvalidAddress;
 use collection::Collection;
-use lock::{ArchiveLock, Held};
 
 pub use rebuild::{Comparison, Rebuilt};
 
@@ -53,6 +55,8 @@ pub struct FilesystemDb {
     load: Mutex<Weak<Load>>,
     /// Whether the archive's directories are known to exist.
     is_created: AtomicBool,
+    /// Identifies the directory whose runs were listed last, if it existed.
+    listed: Mutex<Option<(u64, u64)>>,
 }
 
 #[derive(Debug)]
@@ -103,6 +107,7 @@ impl FilesystemDb {
             locks: ArchiveLock::new(root, &Shutdown::default()),
             load: Mutex::default(),
             is_created: AtomicBool::new(false),
+            listed: Mutex::default(),
             root: root.to_path_buf(),
         }
     }
@@ -168,6 +173,31 @@ impl FilesystemDb {
         self.collections
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Identifies the directory that is there now.
+    fn identity(&self) -> Option<(u64, u64)> {
+        let found = fs::metadata(self.root.join(RUN_HISTORY)).ok()?;
+        Some((found.dev(), found.ino()))
+    }
+
+    /// Makes sure that the archive is still the one whose runs were listed: a new
+    /// one would be made in the mount point of a disk that was unmounted.
+    fn check_identity(&self) -> Result<()> {
+        let listed = *lock(&self.listed);
+        if listed.is_none() || listed == self.identity() {
+            return Ok(());
+        }
+        Err(Error::artdaqdb(
+            &self.location,
+            "the archive is not there any more whose runs were listed a moment ago: is it mounted?",
+            Disposition::StopStage,
+        ))
+    }
+
+    /// Returns why an operation failed: above all, because the archive is gone.
+    fn cause(&self, error: Error) -> Error {
+        self.check_identity().err().unwrap_or(error)
     }
 
     /// Joins the load under way, or begins one.
@@ -321,6 +351,96 @@ impl FilesystemDb {
             .collect()
     }
 
+    /// Writes the documents of a run.
+    fn add(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()> {
+        if !self.is_created.load(Ordering::Acquire) {
+            durable::create_directory(&self.root, 0o777)?;
+        }
+        let load = self.load()?;
+        self.create()?;
+        let (presence, version) = {
+            let mut collections = self.lock();
+            let version = match collections.version(run)? {
+                Some(version) => version,
+                None => format!("{run}/{name}"),
+            };
+            (collections.presence(run)?, version)
+        };
+        if presence == Some(Presence::Whole) {
+            return Err(self.refuse(format!("run {run} is archived already, as {version}")));
+        }
+        let present = match presence {
+            None => BTreeMap::new(),
+            Some(_) => choice::newest(run, self.read_documents(run)?),
+        };
+        let mut missing = Vec::new();
+        for file in files
+            .iter()
+            .filter(|file| choice::is_missing(file, &present))
+        {
+            // What was written but never published is written again in its place.
+            let oid = match present.contains_key(&file.entity) {
+                false => Oid::of_names(&[&version, &file.entity, "0"]),
+                true => self.lock().next_oid(run, &version, &file.entity)?,
+            };
+            missing.push((file, oid));
+        }
+        let written = self.write_documents(run, &version, &missing)?;
+        self.lock().add(load, written);
+        Ok(())
+    }
+
+    /// Makes durable and visible what was written.
+    fn publish_pending(&self) -> Result<()> {
+        let _publishing = self
+            .publishing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // The loads end with this call, published or given up.
+        let (documents, counts, _loads) = {
+            let mut collections = self.lock();
+            let documents = std::mem::take(&mut collections.unsynced);
+            let loads = std::mem::take(&mut collections.loads);
+            let counts = collections.each().map(|(_, it)| it.pending().len());
+            (documents, counts, loads)
+        };
+        if counts == [0, 0] {
+            return Ok(());
+        }
+        // An index names nothing that may be lost.
+        let index = self.sync(documents).and_then(|()| self.locks.index());
+        let mut collections = self.lock();
+        // Both at once: when something fails, there must be no schema left to be
+        // published without its run's other documents.
+        let run_history = collections.run_history.take_pending(counts[0]);
+        let system_layout = collections.system_layout.take_pending(counts[1]);
+        let _index = index?;
+        self.check_identity()?;
+        collections.run_history.publish(&run_history)?;
+        collections.system_layout.publish(&system_layout)
+    }
+
+    /// Reads the newest documents of a run.
+    fn read_run(&self, run: Run) -> Result<Configuration> {
+        let version = {
+            let mut collections = self.lock();
+            match collections.presence(run)? {
+                Some(Presence::Whole) => {}
+                Some(Presence::Partial) => {
+                    return Err(self
+                        .refuse(format!(
+                            "run {run} is archived in part only: its import was cut short."
+                        ))
+                        .with_remedy(Remedy::ImportAgain));
+                }
+                None => return Err(self.refuse(format!("run {run} is not archived"))),
+            }
+            collections.version(run)?.unwrap_or_default()
+        };
+        let newest = choice::newest(run, self.read_documents(run)?);
+        Ok(choice::configuration(&version, newest))
+    }
+
     fn refuse(&self, problem: String) -> Error {
         Error::artdaqdb(self.location.clone(), problem, Disposition::FailRun)
     }
@@ -403,6 +523,7 @@ impl ArtdaqDb for FilesystemDb {
     }
 
     fn runs(&self) -> Result<BTreeMap<Run, Presence>> {
+        *lock(&self.listed) = self.identity();
         let mut collections = self.lock();
         let mut runs: BTreeMap<Run, Presence> = BTreeMap::new();
         for run in collections.run_history.runs()?.keys() {
@@ -417,41 +538,9 @@ impl ArtdaqDb for FilesystemDb {
     }
 
     fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()> {
-        if !self.is_created.load(Ordering::Acquire) {
-            durable::create_directory(&self.root, 0o777)?;
-        }
-        let load = self.load()?;
-        self.create()?;
-        let (presence, version) = {
-            let mut collections = self.lock();
-            let version = match collections.version(run)? {
-                Some(version) => version,
-                None => format!("{run}/{name}"),
-            };
-            (collections.presence(run)?, version)
-        };
-        if presence == Some(Presence::Whole) {
-            return Err(self.refuse(format!("run {run} is archived already, as {version}")));
-        }
-        let present = match presence {
-            None => BTreeMap::new(),
-            Some(_) => choice::newest(run, self.read_documents(run)?),
-        };
-        let mut missing = Vec::new();
-        for file in files
-            .iter()
-            .filter(|file| choice::is_missing(file, &present))
-        {
-            // What was written but never published is written again in its place.
-            let oid = match present.contains_key(&file.entity) {
-                false => Oid::of_names(&[&version, &file.entity, "0"]),
-                true => self.lock().next_oid(run, &version, &file.entity)?,
-            };
-            missing.push((file, oid));
-        }
-        let written = self.write_documents(run, &version, &missing)?;
-        self.lock().add(load, written);
-        Ok(())
+        self.check_identity()?;
+        self.add(run, name, files)
+            .map_err(|error| self.cause(error))
     }
 
     fn update(&self, run: Run, files: &[FclFile]) -> Result<()> {
@@ -473,31 +562,7 @@ impl ArtdaqDb for FilesystemDb {
     }
 
     fn publish(&self) -> Result<()> {
-        let _publishing = self
-            .publishing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        // The loads end with this call, published or given up.
-        let (documents, counts, _loads) = {
-            let mut collections = self.lock();
-            let documents = std::mem::take(&mut collections.unsynced);
-            let loads = std::mem::take(&mut collections.loads);
-            let counts = collections.each().map(|(_, it)| it.pending().len());
-            (documents, counts, loads)
-        };
-        if counts == [0, 0] {
-            return Ok(());
-        }
-        // An index names nothing that may be lost.
-        let index = self.sync(documents).and_then(|()| self.locks.index());
-        let mut collections = self.lock();
-        // Both at once: when something fails, there must be no schema left to be
-        // published without its run's other documents.
-        let run_history = collections.run_history.take_pending(counts[0]);
-        let system_layout = collections.system_layout.take_pending(counts[1]);
-        let _index = index?;
-        collections.run_history.publish(&run_history)?;
-        collections.system_layout.publish(&system_layout)
+        self.publish_pending().map_err(|error| self.cause(error))
     }
 
     fn exists(&self) -> Result<bool> {
@@ -527,23 +592,7 @@ impl ArtdaqDb for FilesystemDb {
     }
 
     fn read(&self, run: Run) -> Result<Configuration> {
-        let version = {
-            let mut collections = self.lock();
-            match collections.presence(run)? {
-                Some(Presence::Whole) => {}
-                Some(Presence::Partial) => {
-                    return Err(self
-                        .refuse(format!(
-                            "run {run} is archived in part only: its import was cut short."
-                        ))
-                        .with_remedy(Remedy::ImportAgain));
-                }
-                None => return Err(self.refuse(format!("run {run} is not archived"))),
-            }
-            collections.version(run)?.unwrap_or_default()
-        };
-        let newest = choice::newest(run, self.read_documents(run)?);
-        Ok(choice::configuration(&version, newest))
+        self.read_run(run).map_err(|error| self.cause(error))
     }
 }
 

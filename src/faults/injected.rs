@@ -26,6 +26,8 @@ enum Kind {
     Wrong,
     Kill,
     StickyEnospc,
+    /// Part of an [`Outage`].
+    Outage(Errno),
 }
 
 impl Kind {
@@ -45,7 +47,7 @@ impl Kind {
     fn concerns(self, operation: Operation, path: &Path) -> bool {
         use Operation::{Create, Link, MakeDirectory, Read, Remove, Rename, Sync, Write};
         match self {
-            Kind::Eio => true,
+            Kind::Eio | Kind::Outage(_) => true,
             Kind::Short => operation == Write,
             Kind::Enospc => matches!(
                 operation,
@@ -68,9 +70,55 @@ impl Kind {
     }
 }
 
+/// A file system that fails for the process: every operation below a path, from
+/// one of them on.
+struct Outage {
+    error: Errno,
+    /// Whether only what changes the file system fails.
+    is_of_writes: bool,
+    /// How many operations succeed before it begins.
+    before: u64,
+    seen: AtomicU64,
+    path: PathBuf,
+}
+
+impl Outage {
+    fn parse(text: &str) -> Option<Outage> {
+        let mut parts = text.splitn(3, ':');
+        let (error, is_of_writes) = match parts.next()? {
+            "read-only" => (Errno::ROFS, true),
+            "no-rights" => (Errno::ACCESS, true),
+            "dead" => (Errno::NOTCONN, false),
+            "stale" => (Errno::STALE, false),
+            _ => return None,
+        };
+        Some(Outage {
+            error,
+            is_of_writes,
+            before: parts.next()?.parse().ok()?,
+            seen: AtomicU64::new(0),
+            path: PathBuf::from(parts.next()?),
+        })
+    }
+
+    fn strikes(&self, operation: Operation, path: &Path) -> bool {
+        use Operation::{Create, Link, MakeDirectory, Remove, Rename, Write};
+        let changes = match operation {
+            Create | Link | Remove | Rename | Write => true,
+            // One that exists is found before anything is changed.
+            MakeDirectory => !path.is_dir(),
+            _ => false,
+        };
+        path.starts_with(&self.path)
+            && (changes || !self.is_of_writes)
+            && self.seen.fetch_add(1, Ordering::SeqCst) >= self.before
+    }
+}
+
 /// What the environment asks for, and how far it has come.
 struct Plan {
     fault: Option<(u64, Kind)>,
+    outages: Vec<Outage>,
     seen: AtomicU64,
     list: Option<std::fs::File>,
 }
@@ -87,6 +135,13 @@ impl Plan {
                 Some(fault.ok_or(format!("RUN_RECORD_ARCHIVER_FAULT={text} is not N:KIND"))?)
             }
         };
+        let outages = std::env::var("RUN_RECORD_ARCHIVER_OUTAGES").unwrap_or_default();
+        let outages = outages.split(';').filter(|text| !text.is_empty());
+        let outages = outages.map(|text| {
+            let outage = Outage::parse(text);
+            outage.ok_or(format!("{text} is not KIND:N:PATH"))
+        });
+        let outages = outages.collect::<Result<Vec<_>, _>>()?;
         let list = match std::env::var_os("RUN_RECORD_ARCHIVER_OPERATIONS") {
             None => None,
             Some(path) => Some(
@@ -99,6 +154,7 @@ impl Plan {
         };
         Ok(Plan {
             fault,
+            outages,
             seen: AtomicU64::new(0),
             list,
         })
@@ -126,6 +182,11 @@ impl Plan {
     /// What is to go wrong with this operation.
     fn strike(&self, operation: Operation, path: &Path) -> Option<Kind> {
         self.note(format_args!("{operation:?} {}", path.display()));
+        for outage in &self.outages {
+            if outage.strikes(operation, path) {
+                return Some(Kind::Outage(outage.error));
+            }
+        }
         let (number, kind) = self.fault?;
         if !kind.concerns(operation, path) {
             return None;
@@ -155,6 +216,7 @@ fn die() -> ! {
 pub(super) fn ask(operation: Operation, path: &Path) -> io::Result<()> {
     match strike(operation, path) {
         None | Some(Kind::Wrong) => Ok(()),
+        Some(Kind::Outage(error)) => Err(error.into()),
         Some(Kind::Eio) => Err(Errno::IO.into()),
         Some(Kind::Enospc | Kind::StickyEnospc | Kind::Short) => Err(Errno::NOSPC.into()),
         Some(Kind::Kill) => die(),
@@ -464,6 +526,7 @@ impl Read for &File {
             None => false,
             Some(Kind::Wrong) => true,
             Some(Kind::Kill) => die(),
+            Some(Kind::Outage(error)) => return Err(error.into()),
             Some(_) => return Err(Errno::IO.into()),
         };
         let count = (&self.file).read(buffer)?;
@@ -492,6 +555,7 @@ impl Write for &File {
                 let _ = (&self.file).write(&bytes[..bytes.len() / 2]);
                 die()
             }
+            Some(Kind::Outage(error)) => Err(error.into()),
             Some(Kind::Eio) => Err(Errno::IO.into()),
             Some(Kind::Enospc | Kind::StickyEnospc) => Err(Errno::NOSPC.into()),
         }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::clock;
 use crate::shutdown::Shutdown;
 
 /// No server is believed that asks for a longer pause than this. One that sends
@@ -118,7 +119,7 @@ pub fn retry<T, E>(
             attempt: made,
         };
         announce(&failure, again);
-        if shutdown.wait(pause) {
+        if shutdown.wait(clock::pause(pause)) {
             return Err(Stopped::Interrupted(failure));
         }
     }

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use url::Url;
 
 use super::answers::{Failure, Missing};
 use super::cache::{Kept, ListingCache};
 use super::listing::{self, Listing, NotAListing};
 use super::{HttpUconDb, cause};
+use crate::clock;
 use crate::error::{Disposition, Error};
 use crate::run::Run;
 
@@ -51,7 +51,7 @@ impl HttpUconDb {
 
     /// The runs by a full listing, which is kept.
     fn list_all(&self) -> Result<BTreeSet<Run>, Failure> {
-        let (subject, start) = ("listing the versions", Timestamp::now());
+        let (subject, start) = ("listing the versions", clock::now());
         let listing = self.persist(|| self.list(subject, self.address.versions()))?;
         let listing = listing.unwrap_or_default();
         let Some(cache) = &self.cache else {
@@ -70,7 +70,7 @@ impl HttpUconDb {
             log::debug!("{file} is not used, and all versions are listed: {why}");
             Ok(None)
         };
-        let mut kept = match Kept::read(&cache.file, &self.address.location, Timestamp::now()) {
+        let mut kept = match Kept::read(&cache.file, &self.address.location, clock::now()) {
             Ok(kept) => kept,
             Err(why) => return unused(&why),
         };

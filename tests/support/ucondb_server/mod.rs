@@ -271,6 +271,11 @@ impl UconDbServer {
         self.shared.faults.lock().unwrap().clear();
     }
 
+    /// Sets the server's clock, in seconds since 1970.
+    pub fn set_time(&self, time: f64) {
+        self.shared.store.lock().unwrap().simulated = Some(time);
+    }
+
     /// Takes the database behind the server away, or brings it back.
     pub fn set_database_down(&self, down: bool) {
         self.shared.database_down.store(down, Ordering::SeqCst);
@@ -343,6 +348,12 @@ impl UconDbServer {
     pub fn versions(&self, object: &str) -> Vec<StoredVersion> {
         let store = self.shared.store.lock().unwrap();
         store.versions(FOLDER, object)
+    }
+
+    /// The key of every version of an object, oldest first.
+    pub fn keys(&self, object: &str) -> Vec<Option<String>> {
+        let store = self.shared.store.lock().unwrap();
+        store.keys(FOLDER, object)
     }
 
     /// The listing of an object's versions, as it is sent.

@@ -32,6 +32,8 @@ pub struct Store {
     folders: BTreeMap<String, BTreeMap<String, Vec<StoredVersion>>>,
     nonces: Nonces,
     last_id: u64,
+    /// The time of a simulation, in seconds since 1970.
+    pub simulated: Option<f64>,
 }
 
 impl Store {
@@ -44,6 +46,7 @@ impl Store {
                 .collect(),
             nonces: Nonces::default(),
             last_id: 0,
+            simulated: None,
         }
     }
 
@@ -53,6 +56,13 @@ impl Store {
             .and_then(|objects| objects.get(object))
             .cloned()
             .unwrap_or_default()
+    }
+
+    pub fn keys(&self, folder: &str, object: &str) -> Vec<Option<String>> {
+        let objects = self.folders.get(folder);
+        let versions = objects.and_then(|objects| objects.get(object));
+        let versions = versions.into_iter().flatten();
+        versions.map(|version| version.key.clone()).collect()
     }
 
     pub fn set_versions(&mut self, folder: &str, object: &str, versions: Vec<StoredVersion>) {
@@ -71,6 +81,7 @@ impl Store {
         blob: Vec<u8>,
         overriding: bool,
     ) -> Result<&mut StoredVersion, String> {
+        let recorded = self.simulated.unwrap_or_else(now);
         let versions = self
             .folders
             .get_mut(folder)
@@ -96,15 +107,18 @@ impl Store {
             id: self.last_id,
             key: key.map(str::to_owned),
             tags: Vec::new(),
-            recorded: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap()
-                .as_secs_f64(),
+            recorded,
             data_key,
             blob,
         });
         Ok(versions.last_mut().unwrap())
     }
+}
+
+/// The machine's time, in seconds since 1970.
+fn now() -> f64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_1970.unwrap().as_secs_f64()
 }
 
 impl StoredVersion {
