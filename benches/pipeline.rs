@@ -78,7 +78,8 @@ fn main() -> ExitCode {
     if wanted("report") {
         report::bench();
     }
-    let bounds: [(&str, fn() -> bool); 3] = [
+    type Bound = fn() -> bool;
+    let bounds: [(&str, Bound); 3] = [
         ("copy", bounds::copy),
         ("index", bounds::index),
         ("memory", bounds::memory),

@@ -173,7 +173,8 @@ pub fn write_entry(path: &Path, contents: &[u8], mode: u32) -> Result<Unsynced> 
     publish_entry(create_temporary(path, contents, mode)?, path)
 }
 
-/// Gives a temporary file that is written its name, as [`write_entry`] does.
+/// Gives a written temporary file its name. One that has the name already is
+/// replaced durably, since a reader may rely on it.
 ///
 /// # Errors
 /// As for [`replace`].

@@ -723,7 +723,7 @@ fn a_run_whose_documents_are_missing_is_migrated_once_they_are_back() {
             let is_named = name.ends_with(from) && name.len() == 24 + from.len();
             let text = fs::read_to_string(&path).unwrap();
             let is_of = |run: &&str| text.contains(&format!("\"{run}/test\""));
-            if is_named && runs.iter().any(|run| is_of(run)) {
+            if is_named && runs.iter().any(is_of) {
                 fs::rename(&path, path.with_extension(to)).unwrap();
             }
         }
