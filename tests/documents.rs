@@ -31,6 +31,19 @@ fn documents() -> Vec<(PathBuf, String)> {
         .collect()
 }
 
+/// A command line's words: quotes hold one together.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (number, piece) in line.split(['"', '\'']).enumerate() {
+        if number % 2 == 1 {
+            words.push(piece.to_owned());
+        } else {
+            words.extend(piece.split_whitespace().map(str::to_owned));
+        }
+    }
+    words
+}
+
 /// The archiver's command lines in a document's code blocks and code spans.
 fn commands(text: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
@@ -44,10 +57,7 @@ fn commands(text: &str) -> Vec<Vec<String>> {
                 .next()
                 .unwrap_or_default();
             // What follows on a line of a crontab or a unit is no argument.
-            let arguments: Vec<String> = arguments
-                .split_whitespace()
-                .map(|argument| argument.trim_matches(['"', '\'']).to_owned())
-                .collect();
+            let arguments = words(arguments);
             // In running text the script's name alone is not a command.
             if arguments
                 .iter()

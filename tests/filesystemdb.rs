@@ -227,11 +227,12 @@ fn a_damaged_document_fails_its_run_alone() {
         }
         let db = open(&root);
         let error = db.read(Run(1)).unwrap_err();
-        assert_eq!(
-            error.disposition(),
-            Disposition::FailRun,
-            "{number}: {error}"
-        );
+        // One that is not there may be back when the disk is.
+        let expected = match bytes {
+            None => Disposition::RetryRun,
+            Some(_) => Disposition::FailRun,
+        };
+        assert_eq!(error.disposition(), expected, "{number}: {error}");
         let name = victim.file_name().unwrap().to_str().unwrap();
         assert!(error.to_string().contains(name), "{error}");
         assert_eq!(db.read(Run(2)).unwrap().files.len(), 4);

@@ -6,9 +6,12 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
+use mongodb::bson::doc;
+use run_record_archiver::artdaqdb::ArtdaqDb;
 use rustix::process::Signal;
 
 use crate::support::archiver::Test;
+use crate::support::mongod::{Kind, Mongod};
 use crate::support::peer::spoil;
 use crate::support::ucondb_server::{
     Action, FOLDER, Fault, OBJECT, Options, PASSWORD, Reply, Transport, USER, UconDbServer,
@@ -132,6 +135,73 @@ fn a_ucondb_that_cannot_store_makes_no_run_fail() {
             });
         }
     });
+}
+
+#[test]
+fn a_mongodb_that_cannot_store_makes_no_run_fail() {
+    let Some(mut server) = Mongod::start(Kind::ReplicaSet) else {
+        return;
+    };
+    let uri = server.uri("directConnection=true&serverSelectionTimeoutMS=2000");
+    let test = Test::new()
+        .set("artdaq_db.database_uri", &uri)
+        .set("app.run_process_retries", "0")
+        .set("app.parallel_workers", "4")
+        .set("app.batch_size", "0")
+        .records_in(1..=2);
+    test.run(&["--incremental"]).exits(0);
+    let mut test = test;
+    let mut runs = 2;
+    let more = |test: Test, runs: &mut u64| {
+        let added = *runs + 1..=*runs + 12;
+        *runs += 12;
+        test.records_in(added)
+    };
+    let stays_down = |test: &Test, case: &str| {
+        for _ in 0..2 {
+            let ended = test.run(HOURLY).exits(1);
+            assert!(ended.stderr.contains("ERROR"), "{case}: {}", ended.stderr);
+            no_run_counts_as_failed(test);
+        }
+    };
+    let takes_all = |test: &Test, server: &Mongod, runs: u64| {
+        for _ in 0..2 {
+            test.run(HOURLY).exits(0);
+        }
+        assert_eq!(server.archive().runs().unwrap().len() as u64, runs);
+        assert_eq!(test.migrated().len() as u64, runs);
+    };
+    // Out of space; stepped down; something that is known to nobody.
+    for code in [14_031, 10_107, 8] {
+        test = more(test, &mut runs);
+        let insert = doc! { "failCommands": ["insert"], "errorCode": code };
+        server.fail("alwaysOn", insert.clone());
+        stays_down(&test, &code.to_string());
+        server.fail("off", insert);
+        takes_all(&test, &server, runs);
+    }
+    test = more(test, &mut runs);
+    server.kill();
+    stays_down(&test, "dead");
+    server.restart();
+    takes_all(&test, &server, runs);
+
+    // Killed in the middle.
+    test = more(test, &mut runs);
+    server.fail(
+        "alwaysOn",
+        doc! { "failCommands": ["commitTransaction"], "blockConnection": true, "blockTimeMS": 400 },
+    );
+    let before = server.archive().runs().unwrap().len();
+    let mut child = test.start(HOURLY);
+    wait_until("a new run in MongoDB", || {
+        server.archive().runs().unwrap().len() > before
+    });
+    server.kill();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    no_run_counts_as_failed(&test);
+    server.restart();
+    takes_all(&test, &server, runs);
 }
 
 #[test]
