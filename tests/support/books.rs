@@ -38,7 +38,10 @@ pub fn assert_readable(test: &Test) -> usize {
             name if name.contains("_failures.log") || name.starts_with("unverified_runs") => {
                 RunList::new(path).read().unwrap();
             }
-            "journal.json" => {
+            "journal.json"
+            | "in_progress.json"
+            | "import_failures.json"
+            | "migrate_failures.json" => {
                 let text = fs::read_to_string(&path).unwrap();
                 serde_json::from_str::<Value>(&text).unwrap();
             }

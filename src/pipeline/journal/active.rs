@@ -128,10 +128,10 @@ impl ActiveRuns {
         let Ok(text) = serde_json::to_vec(note) else {
             return;
         };
-        let temporary = self.path.with_extension("json.tmp");
-        let written = fs::write(&temporary, text);
-        if written.is_ok() {
-            let _ = fs::rename(&temporary, &self.path);
+        let temporary = self.path.with_file_name(format!(".{FILE}.tmp"));
+        let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &self.path));
+        if written.is_err() {
+            let _ = fs::remove_file(&temporary);
         }
     }
 }
@@ -141,7 +141,7 @@ fn one(run: Run) -> RunSet {
 }
 
 fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .map(|text| text.trim().to_owned())
         .unwrap_or_default()
 }
