@@ -39,6 +39,39 @@ fn archive() -> (tempfile::TempDir, PathBuf) {
 }
 
 #[test]
+fn an_archive_that_vanished_since_its_runs_were_listed_is_not_made_anew() {
+    let (_directory, root) = archive();
+    let db = open(&root);
+    db.runs().unwrap();
+    db.insert(Run(3), "c", &small_run(3)).unwrap();
+    let away = root.with_extension("away");
+    fs::rename(&root, &away).unwrap();
+    for is_mount_point in [false, true] {
+        if is_mount_point {
+            fs::create_dir(&root).unwrap();
+        }
+        for error in [
+            db.insert(Run(4), "c", &small_run(4)).unwrap_err(),
+            db.read(Run(1)).unwrap_err(),
+        ] {
+            assert_eq!(error.disposition(), Disposition::StopStage, "{error}");
+            assert!(error.to_string().contains("is it mounted?"), "{error}");
+        }
+        assert_eq!(root.exists(), is_mount_point);
+    }
+    let error = db.publish().unwrap_err();
+    assert_eq!(error.disposition(), Disposition::StopStage, "{error}");
+    assert!(!root.join("RunHistory").exists());
+
+    fs::remove_dir_all(&root).unwrap();
+    fs::rename(&away, &root).unwrap();
+    db.insert(Run(4), "c", &small_run(4)).unwrap();
+    db.publish().unwrap();
+    let runs: Vec<Run> = open(&root).runs().unwrap().into_keys().collect();
+    assert_eq!(runs, [Run(1), Run(2), Run(4)]);
+}
+
+#[test]
 fn an_archive_of_the_real_tools_reads_back_as_their_downloader_reads_it() {
     let Some(golden) = shared("golden/db") else {
         return;
