@@ -184,6 +184,17 @@ pub struct Done {
     /// Whether documents were added to a run that was archived, so that UconDB has
     /// less than artdaqDB.
     pub has_more: bool,
+    /// Whether the archive had everything already, so that nothing was stored.
+    pub stored_nothing: bool,
+}
+
+impl Done {
+    /// Whether the success shows that a store works: one that only had to be read
+    /// from may be full or read-only.
+    fn shows(self, side: Side) -> bool {
+        let stores = matches!(side, Side::WriteArtdaqdb | Side::WriteUcondb);
+        !(stores && self.stored_nothing)
+    }
 }
 
 /// What the source and the archive of a stage have.

@@ -219,6 +219,7 @@ impl<'a> Importer<'a> {
         Ok(Done {
             gained_stop_time: update.has_stop_time,
             has_more: !missing.is_empty(),
+            stored_nothing: missing.is_empty(),
             ..Done::default()
         })
     }

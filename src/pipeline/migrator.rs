@@ -338,7 +338,8 @@ impl Stage for Migrator<'_> {
             );
         }
         let blob = Bytes::from(blob);
-        if self.store(job, &blob)?.is_some() {
+        let stored = self.store(job, &blob)?;
+        if stored.is_some() {
             self.verify(job, &blob)
                 .map_err(|error| Side::ReadUcondb.fault(error))?;
         }
@@ -354,7 +355,10 @@ impl Stage for Migrator<'_> {
                 }
             }
         }
-        Ok(Done::default())
+        Ok(Done {
+            stored_nothing: stored.is_none(),
+            ..Done::default()
+        })
     }
 
     fn publish(&self) -> Result<()> {

@@ -442,8 +442,8 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
         match answer {
             Answer::Processed(planned, done, started) => {
                 self.processed.push((planned, done));
-                // A success shows that the store worked when it began.
-                self.book_held_before(started);
+                // A success shows that the stores worked when it began.
+                self.book_held_before(started, done);
             }
             Answer::Failed(planned, failed) => match failed.may_be_the_stores() {
                 Some(side) => self.held.push((planned, failed, side)),
@@ -514,9 +514,11 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
             };
             match self.shared.archive(planned) {
                 Some(Answer::Processed(planned, done, _)) => {
-                    self.shared.tell(&Event::Works { side });
                     self.processed.push((planned, done));
-                    return self.book_held();
+                    if done.shows(side) {
+                        self.shared.tell(&Event::Works { side });
+                        return self.book_held();
+                    }
                 }
                 Some(Answer::Failed(planned, failed)) => {
                     if failed.may_be_the_stores().is_some() {
@@ -566,11 +568,12 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
         }
     }
 
-    /// Counts the runs as failed that are held since before this moment.
-    fn book_held_before(&mut self, moment: Instant) {
+    /// Counts the runs as failed that are held since before this moment, from which
+    /// on a job succeeded with the same store.
+    fn book_held_before(&mut self, moment: Instant, done: Done) {
         let (before, since) = std::mem::take(&mut self.held)
             .into_iter()
-            .partition(|(_, failed, _)| failed.at < moment);
+            .partition(|(_, failed, side)| failed.at < moment && done.shows(*side));
         self.held = before;
         self.book_held();
         self.held = since;

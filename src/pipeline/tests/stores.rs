@@ -49,6 +49,23 @@ fn runs_that_fail_while_others_succeed_are_at_fault() {
 }
 
 #[test]
+fn runs_for_which_nothing_had_to_be_stored_show_nothing_of_a_store_that_is_full() {
+    let mut fake = Fake::new(&(1..=20).collect::<Vec<_>>(), &[]);
+    fake.processes = Box::new(|run, _| match run.0 % 2 {
+        0 => Ok(Done {
+            stored_nothing: true,
+            ..Done::default()
+        }),
+        _ => Err(Side::WriteUcondb.fault(transient())),
+    });
+    fake.trials = Box::new(|| Trial::Inconclusive);
+    let report = fake.run(Mode::Incremental);
+    assert_eq!(reason_to_stop(&report), transient().to_string());
+    assert!(report.failed.is_empty(), "{report:?}");
+    assert!(fake.store().failures().unwrap().is_empty());
+}
+
+#[test]
 fn three_bad_runs_in_a_row_stop_nothing_when_the_next_one_succeeds() {
     let fake = Fake::new(&(1..=9).collect::<Vec<_>>(), &[]).process_in_store(|run, _| match run {
         Run(2..=4 | 6) => Err(transient()),
