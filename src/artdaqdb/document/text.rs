@@ -108,19 +108,14 @@ impl<'b, W: Write> Text<'b, W> {
     /// Writes a JSON string.
     fn push_string(&mut self, text: &str) {
         self.out.push('"');
-        let bytes = text.as_bytes();
-        let mut done = 0;
-        let mut at = 0;
-        while at < bytes.len() {
-            let escape = ESCAPES[usize::from(bytes[at])];
-            if !escape.is_empty() {
-                self.push(&text[done..at]);
-                self.out.push_str(escape);
-                done = at + 1;
-            }
-            at += 1;
+        let mut rest = text;
+        // Most have nothing to escape.
+        while let Some(at) = rest.bytes().position(|byte| IS_ESCAPED[usize::from(byte)]) {
+            self.push(&rest[..at]);
+            self.out.push_str(ESCAPES[usize::from(rest.as_bytes()[at])]);
+            rest = &rest[at + 1..];
         }
-        self.push(&text[done..]);
+        self.push(rest);
         self.out.push('"');
     }
 
@@ -202,4 +197,15 @@ const ESCAPES: [&str; 256] = {
     escapes[b'\r' as usize] = "\\r";
     escapes[b'\t' as usize] = "\\t";
     escapes
+};
+
+/// Which bytes something else stands for.
+const IS_ESCAPED: [bool; 256] = {
+    let mut escaped = [false; 256];
+    let mut byte = 0;
+    while byte < escaped.len() {
+        escaped[byte] = !ESCAPES[byte].is_empty();
+        byte += 1;
+    }
+    escaped
 };
