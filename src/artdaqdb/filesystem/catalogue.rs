@@ -140,8 +140,12 @@ impl Lines {
     fn take(&mut self, line: &[u8]) -> bool {
         self.at += line.len() as u64 + 1;
         self.place = match (self.place, line) {
-            // Most lines by far.
-            (place @ (Place::List | Place::MapList(_)), [b'"', ..] | []) => place,
+            // Most lines by far. What is something else behind the quote may be the end of
+            // the list in a damaged line.
+            (
+                place @ (Place::List | Place::MapList(_)),
+                [b'"', .., b'"'] | [b'"', .., b'"', b','] | [],
+            ) => place,
             (Place::List, b"]" | b"],") => Place::Top,
             (Place::MapList(is_configurations), b"]" | b"],") => Place::Map(is_configurations),
             (Place::Map(_), b"}" | b"},") => Place::Top,
