@@ -18,7 +18,7 @@ use crate::sys::sync;
 
 mod write_out;
 
-pub use write_out::{Volume, WriteOut};
+pub use write_out::{LargeFile, Volume, WriteOut};
 
 /// The mode of the archiver's own files, before the umask: nobody else's business.
 pub const PRIVATE: u32 = 0o640;

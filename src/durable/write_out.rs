@@ -4,6 +4,7 @@
 //! they are asked for at the end. Measured with 3,900 documents of 134 KB on ext4: eight
 //! threads that call fsync take 0.44 s, one syncfs takes 0.32 s and none of our CPU time.
 
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ impl Volume {
         })
     }
 
-    fn sync(&self) -> std::io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         faults::ask(Operation::Sync, &self.directory)?;
         Ok(rustix::fs::syncfs(&self.file)?)
     }
@@ -124,6 +125,70 @@ fn sync(files: Vec<Unsynced>, volume: Option<&Volume>) -> Result<()> {
     sync_all(files)
 }
 
+/// A large file that is made durable while it is written.
+///
+/// An index of 100,000 runs has 1 GB, and the disk would be idle until it is written.
+#[derive(Debug)]
+pub struct LargeFile {
+    file: File,
+    /// How much was written since a thread was told to make the file durable.
+    unsynced: usize,
+    running: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl LargeFile {
+    /// How much is left to the next thread, or to the end.
+    const PIECE: usize = 64 << 20;
+
+    /// For a file that is open for writing.
+    #[must_use]
+    pub fn new(file: File) -> LargeFile {
+        LargeFile {
+            file,
+            unsynced: 0,
+            running: None,
+        }
+    }
+
+    /// Makes the file durable.
+    ///
+    /// # Errors
+    /// Something of it could not be written, now or before.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.join()?;
+        self.file.sync_all()
+    }
+
+    /// Waits for the thread. What it met is told to nobody else.
+    fn join(&mut self) -> io::Result<()> {
+        match self.running.take() {
+            None => Ok(()),
+            Some(thread) => thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        }
+    }
+}
+
+impl Write for LargeFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let is_running = self.running.as_ref().is_some_and(|it| !it.is_finished());
+        if self.unsynced >= LargeFile::PIECE && !is_running {
+            self.join()?;
+            let file = self.file.try_clone()?;
+            self.running = Some(std::thread::spawn(move || file.sync_all()));
+            self.unsynced = 0;
+        }
+        let written = self.file.write(bytes)?;
+        self.unsynced += written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,28 +197,46 @@ mod tests {
     #[test]
     fn all_files_become_durable_and_one_that_is_lost_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
-        let write = |name: usize| {
-            write_entry(&directory.path().join(name.to_string()), b"x", SHARED).unwrap()
+        let write = |name: String| {
+            let path = directory.path().join(&name);
+            (write_entry(&path, b"x", SHARED).unwrap(), path)
         };
-        for volume in [
-            Volume::of(&[directory.path().to_path_buf()]).map(Arc::new),
-            None,
-        ] {
+        let volume = Volume::of(&[directory.path().to_path_buf()]).map(Arc::new);
+        for (set, volume) in [("a", volume.as_ref()), ("b", None)] {
             let mut files = WriteOut::default();
-            for name in 0..3 * MANY {
-                files.add(vec![write(name)], volume.as_ref());
+            for number in 0..3 * MANY {
+                files.add(vec![write(format!("{set}{number}")).0], volume);
             }
-            files.finish(volume.as_deref()).unwrap();
+            files.finish(volume.map(|volume| &**volume)).unwrap();
         }
         let mut files = WriteOut::default();
-        for name in 0..3 * MANY {
-            let file = write(name);
-            if name == 5 {
-                std::fs::remove_file(directory.path().join("5")).unwrap();
+        for number in 0..3 * MANY {
+            let (file, path) = write(format!("c{number}"));
+            if number == 5 {
+                fs::remove_file(path).unwrap();
             }
             files.add(vec![file], None);
         }
         assert!(files.finish(None).is_err());
+    }
+
+    #[test]
+    fn a_large_file_is_what_was_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("large");
+        let mut large = LargeFile::new(
+            fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .open(&path)
+                .unwrap(),
+        );
+        let piece = vec![7; LargeFile::PIECE / 2 + 1];
+        for _ in 0..5 {
+            large.write_all(&piece).unwrap();
+        }
+        large.finish().unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), 5 * piece.len() as u64);
     }
 
     #[test]
