@@ -22,7 +22,8 @@ const MANY: usize = 256;
 /// A file system that can be made durable as a whole.
 #[derive(Debug)]
 pub struct Volume {
-    directory: PathBuf,
+    directories: Vec<PathBuf>,
+    device: u64,
     /// Opened before anything is written: what fails to be written from then on is
     /// reported to it.
     file: File,
@@ -39,22 +40,29 @@ impl Volume {
         let directory = directories.first()?;
         let file = File::open(directory).ok()?;
         let device = file.metadata().ok()?.dev();
-        let is_one = |other: &PathBuf| fs::metadata(other).is_ok_and(|it| it.dev() == device);
-        if !directories.iter().all(is_one) {
-            return None;
-        }
         let kind = rustix::fs::fstatfs(&file).ok()?.f_type;
         let is_local = u64::try_from(kind).is_ok_and(|kind| LOCAL.contains(&kind));
-        (is_local && reports_errors(rustix::system::uname().release().to_str().ok()?)).then(|| {
-            Volume {
-                directory: directory.clone(),
-                file,
-            }
-        })
+        let release = rustix::system::uname();
+        let volume = Volume {
+            directories: directories.to_vec(),
+            device,
+            file,
+        };
+        (is_local && reports_errors(release.release().to_str().ok()?) && volume.is_theirs())
+            .then_some(volume)
+    }
+
+    /// Whether it still is the file system of all its directories: another one may have
+    /// been mounted meanwhile.
+    fn is_theirs(&self) -> bool {
+        let mut directories = self.directories.iter();
+        directories.all(|it| fs::metadata(it).is_ok_and(|found| found.dev() == self.device))
     }
 
     fn sync(&self) -> io::Result<()> {
-        faults::ask(Operation::Sync, &self.directory)?;
+        if let Some(directory) = self.directories.first() {
+            faults::ask(Operation::Sync, directory)?;
+        }
         Ok(rustix::fs::syncfs(&self.file)?)
     }
 }
@@ -117,6 +125,7 @@ impl WriteOut {
 fn sync(files: Vec<Unsynced>, volume: Option<&Volume>) -> Result<()> {
     if files.len() >= MANY
         && let Some(volume) = volume
+        && volume.is_theirs()
         && volume.sync().is_ok()
     {
         return Ok(());
