@@ -16,6 +16,10 @@ use crate::faults::fs::{self, File, OpenOptions};
 use crate::faults::{self, Operation};
 use crate::sys::sync;
 
+mod write_out;
+
+pub use write_out::{LargeFile, Volume, WriteOut};
+
 /// The mode of the archiver's own files, before the umask: nobody else's business.
 pub const PRIVATE: u32 = 0o640;
 /// The mode of files that other programs of the experiment read, before the umask.
@@ -173,12 +177,19 @@ pub fn write_entry(path: &Path, contents: &[u8], mode: u32) -> Result<Unsynced> 
     publish_entry(create_temporary(path, contents, mode)?, path)
 }
 
-/// Gives a written temporary file its name. One that has the name already is
-/// replaced durably, since a reader may rely on it.
+/// Gives the temporary file that was written for `path` its name. Nobody relies on that
+/// file yet; one that exists is replaced durably, since somebody may rely on it by now.
+/// The directory is not synchronised.
 ///
 /// # Errors
 /// As for [`replace`].
 pub fn publish_entry(mut temporary: Temporary, path: &Path) -> Result<Unsynced> {
+    if temporary.target != path {
+        // Behind a link there may be another file system than the directory's.
+        temporary.sync()?;
+        publish(temporary)?;
+        return Ok(Unsynced(None));
+    }
     let renamed = faults::ask(Operation::Rename, path).and_then(|()| {
         Ok(rustix::fs::renameat_with(
             rustix::fs::CWD,

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use self::lock::{ArchiveLock, Held};
 use super::compose::{Composition, collection_of};
@@ -23,7 +23,7 @@ use super::{
     ArtdaqDb, ArtdaqUri, Configuration, Documents, NativeDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT,
     address, choice, system_metadata,
 };
-use crate::durable::{self, Unsynced};
+use crate::durable::{self, Unsynced, Volume, WriteOut};
 use crate::error::{Disposition, Error, Remedy, Result};
 use crate::faults;
 use crate::faults::fs;
@@ -50,6 +50,7 @@ pub struct FilesystemDb {
     collections: Mutex<Collections>,
     /// Held by the thread that publishes, from the documents to the last index.
     publishing: Mutex<()>,
+    volume: OnceLock<Option<Arc<Volume>>>,
     locks: ArchiveLock,
     /// The load under way, shared by all threads that write documents.
     load: Mutex<Weak<Load>>,
@@ -64,7 +65,7 @@ struct Collections {
     run_history: Collection,
     system_layout: Collection,
     /// Documents to be made durable before an index names them.
-    unsynced: Vec<Unsynced>,
+    unsynced: WriteOut,
     /// The loads to which the documents belong that wait to be published.
     loads: Vec<Arc<Load>>,
 }
@@ -100,10 +101,11 @@ impl FilesystemDb {
             collections: Mutex::new(Collections {
                 run_history: Collection::new(root.join(RUN_HISTORY)),
                 system_layout: Collection::new(root.join(SYSTEM_LAYOUT)),
-                unsynced: Vec::new(),
+                unsynced: WriteOut::default(),
                 loads: Vec::new(),
             }),
             publishing: Mutex::default(),
+            volume: OnceLock::new(),
             locks: ArchiveLock::new(root, &Shutdown::default()),
             load: Mutex::default(),
             is_created: AtomicBool::new(false),
@@ -249,9 +251,18 @@ impl FilesystemDb {
         )
     }
 
+    /// The archive's file system, if it can be made durable as a whole.
+    fn volume(&self) -> Option<&Arc<Volume>> {
+        let volume = || {
+            let collections = [RUN_HISTORY, SYSTEM_LAYOUT].map(|name| self.root.join(name));
+            Volume::of(&collections).map(Arc::new)
+        };
+        self.volume.get_or_init(volume).as_ref()
+    }
+
     /// Makes documents and their names durable. Workers go on meanwhile.
-    fn sync(&self, documents: Vec<Unsynced>) -> Result<()> {
-        durable::sync_all(documents)?;
+    fn sync(&self, documents: WriteOut) -> Result<()> {
+        documents.finish(self.volume().map(|volume| &**volume))?;
         durable::sync_directory(&self.root.join(RUN_HISTORY))?;
         durable::sync_directory(&self.root.join(SYSTEM_LAYOUT))
     }
@@ -263,6 +274,8 @@ impl FilesystemDb {
         version: &str,
         files: &[(&FclFile, Oid)],
     ) -> Result<Written> {
+        // Before the first document.
+        self.volume();
         let mut written = Written::default();
         let mut buffer = String::new();
         for (file, oid) in files {
@@ -386,7 +399,7 @@ impl FilesystemDb {
             missing.push((file, oid));
         }
         let written = self.write_documents(run, &version, &missing)?;
-        self.lock().add(load, written);
+        self.lock().add(load, written, self.volume());
         Ok(())
     }
 
@@ -455,13 +468,13 @@ struct Written {
 }
 
 impl Collections {
-    fn add(&mut self, load: Arc<Load>, written: Written) {
+    fn add(&mut self, load: Arc<Load>, written: Written, volume: Option<&Arc<Volume>>) {
         if !self.loads.iter().any(|known| Arc::ptr_eq(known, &load)) {
             self.loads.push(load);
         }
         self.run_history.add(written.run_history);
         self.system_layout.add(written.system_layout);
-        self.unsynced.extend(written.unsynced);
+        self.unsynced.add(written.unsynced, volume);
     }
 
     /// The collections, in the order in which their indexes are written.
@@ -557,7 +570,7 @@ impl ArtdaqDb for FilesystemDb {
                 .collect::<Result<Vec<_>>>()?
         };
         let written = self.write_documents(run, &version, &files)?;
-        self.lock().add(load, written);
+        self.lock().add(load, written, self.volume());
         Ok(())
     }
 

@@ -12,6 +12,8 @@ pub(in crate::artdaqdb) struct Plain {
     name: &'static str,
     /// Its JSON, as the real tools lay it out.
     pub(in crate::artdaqdb) text: &'static str,
+    /// The same behind the name of a member.
+    pub(super) keyed: &'static str,
 }
 
 impl Plain {
@@ -29,6 +31,10 @@ macro_rules! plain {
             name: $name,
             text: concat!(
                 "{\n\"type\" : \"", $name, "\",\n\"comment\" : \"\",\n\"annotation\" : \"\"\n}"
+            ),
+            keyed: concat!(
+                "\" : {\n\"type\" : \"", $name,
+                "\",\n\"comment\" : \"\",\n\"annotation\" : \"\"\n}"
             ),
         }),*]
     };

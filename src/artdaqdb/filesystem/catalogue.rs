@@ -43,12 +43,13 @@ impl Catalogue {
                 read => read?,
             };
             let filled = kept + read;
-            let mut start = 0;
+            let mut start = lines.pass(&buffer[..filled]);
             while let Some(length) = memchr(b'\n', &buffer[start..filled]) {
                 if !lines.take(&buffer[start..start + length]) {
                     return Ok(None);
                 }
                 start += length + 1;
+                start += lines.pass(&buffer[start..filled]);
             }
             if read == 0 {
                 // The last line has no line end.
@@ -136,12 +137,31 @@ enum Place {
 }
 
 impl Lines {
+    /// Passes over the documents of a list with which the text begins. Returns how many
+    /// bytes they are.
+    #[inline]
+    fn pass(&mut self, text: &[u8]) -> usize {
+        if !matches!(self.place, Place::List | Place::MapList(_)) {
+            return 0;
+        }
+        let passed = OID_LINE
+            * oid_lines(text)
+                .take_while(|line| oid(line).is_some())
+                .count();
+        self.at += passed as u64;
+        passed
+    }
+
     /// Takes a line; whether it is one that stands there in an index.
     fn take(&mut self, line: &[u8]) -> bool {
         self.at += line.len() as u64 + 1;
         self.place = match (self.place, line) {
-            // Most lines by far.
-            (place @ (Place::List | Place::MapList(_)), [b'"', ..] | []) => place,
+            // Most lines by far. What is something else behind the quote may be the end of
+            // the list in a damaged line.
+            (
+                place @ (Place::List | Place::MapList(_)),
+                [b'"', .., b'"'] | [b'"', .., b'"', b','] | [],
+            ) => place,
             (Place::List, b"]" | b"],") => Place::Top,
             (Place::MapList(is_configurations), b"]" | b"],") => Place::Map(is_configurations),
             (Place::Map(_), b"}" | b"},") => Place::Top,
@@ -176,6 +196,32 @@ impl Lines {
     fn is_whole(&self) -> bool {
         self.place == Place::After && self.has_oids
     }
+}
+
+/// The length of a line that has a document and is not the last of its list. Nearly all
+/// lines are such, and looked at without searching for their ends.
+pub(super) const OID_LINE: usize = 28;
+
+/// A text in pieces of that length.
+pub(super) fn oid_lines(text: &[u8]) -> impl Iterator<Item = &[u8; OID_LINE]> {
+    text.as_chunks().0.iter()
+}
+
+/// The document in a line, if it has one and ends where the piece ends.
+#[inline]
+pub(super) fn oid(line: &[u8; OID_LINE]) -> Option<&[u8; 24]> {
+    let [b'"', text @ .., b'"', b',', b'\n'] = line else {
+        return None;
+    };
+    is_oid(text).then_some(text)
+}
+
+/// Whether these are the digits of a document's identity.
+#[inline]
+pub(super) fn is_oid(text: &[u8; 24]) -> bool {
+    let is_digit = |byte: &u8| byte.wrapping_sub(b'0') < 10 || byte.wrapping_sub(b'a') < 6;
+    // Every digit is looked at: that takes fewer steps than to stop at a wrong one.
+    text.iter().fold(true, |all, byte| all & is_digit(byte))
 }
 
 /// The key in a line that ends with `opening`.

@@ -10,7 +10,7 @@ use super::merge::{Failure, merge};
 use super::rebuild;
 use crate::artdaqdb::index::{Entry, Index, Oid};
 use crate::artdaqdb::run_of;
-use crate::durable::{self, Temporary};
+use crate::durable::{self, LargeFile, Temporary};
 use crate::error::{Disposition, Error, Remedy, Result};
 use crate::faults::fs::{self, File, Metadata};
 use crate::run::Run;
@@ -207,7 +207,8 @@ impl Collection {
             // The runs of another program are known when they are asked for.
             self.forget();
         }
-        let (temporary, mut new) = durable::open_temporary(&path, durable::SHARED)?;
+        let (temporary, new) = durable::open_temporary(&path, durable::SHARED)?;
+        let mut new = LargeFile::new(new);
         let is_merged = merge(&mut old, entries, &mut new).map_err(|failure| match failure {
             Failure::Read(source) => failed(source),
             Failure::Write(source) => Error::io("write", &path, source),
@@ -219,7 +220,8 @@ impl Collection {
             );
             return Ok(None);
         }
-        temporary.sync()?;
+        new.finish()
+            .map_err(|source| Error::io("synchronise", &path, source))?;
         self.replace(temporary, read).map(Some)
     }
 

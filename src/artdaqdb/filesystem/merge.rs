@@ -9,7 +9,7 @@ use std::iter::Peekable;
 use indexmap::IndexMap;
 use memchr::memchr;
 
-use super::catalogue::{LONGEST_LINE, PIECE, key};
+use super::catalogue::{LONGEST_LINE, OID_LINE, PIECE, is_oid, key, oid, oid_lines};
 use crate::artdaqdb::index::{ALIASES, ASSIGNED, Entry, MEMBERS, OIDS, write_string};
 
 /// Why a merge failed.
@@ -45,6 +45,7 @@ pub(super) fn merge(
         let mut start = 0;
         let mut copied = 0;
         loop {
+            start += merger.pass(&buffer[start..filled]);
             let (end, is_last) = match memchr(b'\n', &buffer[start..filled]) {
                 Some(length) => (start + length, false),
                 // The last line has no line end.
@@ -145,6 +146,40 @@ impl Merger {
         }
     }
 
+    /// Passes over the documents of a list with which the text begins, up to where one is
+    /// to be added. Returns how many bytes they are.
+    #[inline]
+    fn pass(&mut self, text: &[u8]) -> usize {
+        let is_in_list = matches!(self.place, Place::List(Within::Beginning | Within::Middle));
+        if !is_in_list || [ASSIGNED, ALIASES].contains(&self.member()) {
+            return 0;
+        }
+        let added: Option<[u8; 24]> =
+            match self.list.peek().map(|added| added.as_bytes().try_into()) {
+                None => None,
+                Some(Ok(added)) => Some(added),
+                // No document: left to the line by line.
+                Some(Err(_)) => return 0,
+            };
+        let mut last: Option<&[u8; 24]> = self.last.first_chunk();
+        let mut passed = 0;
+        for line in oid_lines(text) {
+            let Some(oid) = oid(line) else { break };
+            if last.is_some_and(|last| last >= oid) || added.is_some_and(|added| added <= *oid) {
+                break;
+            }
+            last = Some(oid);
+            passed += OID_LINE;
+        }
+        if passed > 0 {
+            let last = last.copied();
+            self.last.clear();
+            self.last.extend(last.into_iter().flatten());
+            self.place = Place::List(Within::Middle);
+        }
+        passed
+    }
+
     /// Takes a line; whether it is one that stands there in an index.
     fn take(&mut self, line: &[u8]) -> bool {
         use Within::{Beginning, End, Middle};
@@ -213,7 +248,7 @@ impl Merger {
     fn text(&mut self, text: &[u8]) -> bool {
         let is_text = match self.member() {
             ASSIGNED => is_plain(text),
-            _ => is_oid(text),
+            _ => text.try_into().is_ok_and(is_oid),
         };
         // The order of an alias's documents is left as it is.
         if !is_text || (self.last.as_slice() >= text && self.member() != ALIASES) {
@@ -276,12 +311,6 @@ fn write_texts(out: &mut String, mut separator: &str, texts: impl IntoIterator<I
 fn is_plain(text: &[u8]) -> bool {
     let is_other = |byte: &u8| *byte < b' ' || matches!(byte, b'"' | b'\\');
     !text.iter().any(is_other) && str::from_utf8(text).is_ok()
-}
-
-fn is_oid(text: &[u8]) -> bool {
-    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    // Every digit is looked at: that takes fewer steps than to stop at a wrong one.
-    text.len() == 24 && text.iter().fold(true, |all, byte| all & is_digit(byte))
 }
 
 #[cfg(test)]

@@ -69,6 +69,26 @@ fn a_text_that_is_not_whole_or_laid_out_otherwise_is_left_to_the_parser() {
     assert!(catalogue(&"x".repeat(3 * PIECE)).is_none());
 }
 
+/// A line end that is read as something else must not hide the configurations behind it.
+#[test]
+fn no_changed_byte_hides_a_configuration() {
+    let index = index(3, 2);
+    let text = index.write();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for at in 0..text.len() {
+        let mut bytes = text.clone().into_bytes();
+        bytes[at] ^= 0x80;
+        fs::write(file.path(), bytes).unwrap();
+        let catalogue = Catalogue::read(File::open(file.path()).unwrap()).unwrap();
+        if let Some(catalogue) = catalogue {
+            assert!(
+                catalogue.configurations().eq(index.configurations()),
+                "{at}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_list_that_changed_is_noticed() {
     let directory = tempfile::tempdir().unwrap();
