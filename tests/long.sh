@@ -17,7 +17,7 @@
 # bad_memory              a few minutes        damages every file of the archiver's own
 # two_archivers           a few minutes        50 times two archivers on one archive
 # full_disk               a minute             fills every disk there is
-# year                    30 minutes           simulates three years of hourly executions
+# year                    an hour              simulates three years of hourly executions
 #
 # It ends with 0 if all of them passed, and says at the end which did not.
 

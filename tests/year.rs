@@ -49,7 +49,7 @@ const SUSPECTED: usize = 4;
 const CALM: u64 = DAY + 2;
 /// How many days CI sees at least, and for how long it goes on.
 const SHARE: u64 = 60;
-const SHARE_TIME: Duration = Duration::from_secs(200);
+const SHARE_TIME: Duration = Duration::from_secs(150);
 /// How long an execution may take.
 const LIMIT: Duration = Duration::from_secs(120);
 
