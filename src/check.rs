@@ -43,18 +43,22 @@ pub fn run(
             files::memory(&config.app, &mut sheet);
             let journal = remembered::journal(open_journal(&config), &mut sheet);
             let guards = Guards::new(journal.as_ref());
-            let runs = files::run_records(&config.source_files.run_records_dir, &mut sheet);
-            guards.compare(Store::Records, runs, &mut sheet);
+            let records = files::run_records(&config.source_files.run_records_dir, &mut sheet);
+            guards.compare(Store::Records, records.as_ref(), &mut sheet);
             files::schema(&config.artdaq_db.fcl_conf_dir, &mut sheet);
-            let runs = databases::artdaqdb(&config, open_artdaqdb(&config), &mut sheet);
-            guards.compare(Store::Artdaqdb, runs, &mut sheet);
+            let archived = databases::artdaqdb(&config, open_artdaqdb(&config), &mut sheet);
+            guards.compare(Store::Artdaqdb, archived.as_ref(), &mut sheet);
+            if let (Some(journal), Some(records), Some(archived)) = (&journal, records, archived) {
+                let first_run = config.source_files.first_run;
+                remembered::held_back(journal, first_run, &records, &archived, &mut sheet);
+            }
             databases::tools(&config.artdaq_db, &mut sheet);
             let ucon = &config.ucon_db;
             for folder in [&ucon.folder_name].into_iter().chain(&ucon.pending_folder) {
                 let runs = databases::ucondb(&config, open_ucondb(&config, folder), &mut sheet);
                 // What is known of UconDB is of the folder of finished runs.
                 if *folder == ucon.folder_name {
-                    guards.compare(Store::Ucondb, runs, &mut sheet);
+                    guards.compare(Store::Ucondb, runs.as_ref(), &mut sheet);
                 }
             }
             notices::email(&config.reporting.email, &mut sheet);

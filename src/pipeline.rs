@@ -172,6 +172,26 @@ pub enum Trial {
     Inconclusive,
 }
 
+impl Trial {
+    /// Reads some of these, one after the other: if any can be read, the store works.
+    /// One of them may be damaged itself.
+    fn by_reading<T, R>(known: impl Iterator<Item = T>, read: impl Fn(T) -> Result<R>) -> Trial {
+        /// How many are read. A store that does not answer costs a time limit for each.
+        const TRIED: usize = 3;
+        let mut failed = None;
+        for it in known.take(TRIED) {
+            match read(it) {
+                Ok(_) => return Trial::Works,
+                Err(error) if error.disposition() == Disposition::StopStage => {
+                    return Trial::Fails(error);
+                }
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.map_or(Trial::Inconclusive, Trial::Fails)
+    }
+}
+
 /// What a job that succeeded tells of its run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Done {

@@ -69,6 +69,9 @@ pub struct Inputs<'a> {
     /// Sorts the runs of a stage's source that are not archived; `None` if what is
     /// remembered cannot be read.
     pub forecast: &'a Forecast<'a>,
+    /// Tells a place that has none of the runs that it was seen to have from the real
+    /// one: says why it is not the real one.
+    pub guard: &'a dyn Fn(Place, &RunSet) -> Option<String>,
     /// The first run of the configuration.
     pub first_run: Option<Run>,
     /// The command line without flags, for commands to paste.
@@ -83,6 +86,17 @@ pub struct Inputs<'a> {
 /// source, those that are archived, and those of UconDB if it could be asked.
 pub type Forecast<'a> =
     dyn Fn(StageKind, &RunSet, &RunSet, Option<&RunSet>) -> Option<Backlog> + 'a;
+
+/// A place where runs are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The directory of the run records.
+    Filesystem,
+    /// artdaqDB.
+    Artdaqdb,
+    /// UconDB's folder of finished runs.
+    Ucondb,
+}
 
 /// Everything a report shows.
 #[derive(Debug)]
@@ -116,7 +130,7 @@ pub struct Status {
     pub executions: Vec<Execution>,
 }
 
-/// A place where runs are.
+/// A place where runs are, and what it has.
 #[derive(Debug, Clone)]
 pub struct Source {
     /// The name in sentences: `artdaqDB`.
@@ -230,6 +244,16 @@ impl Status {
             compare: inputs.compare,
             executions,
         };
+        for (place, source) in [
+            (Place::Filesystem, &mut status.filesystem),
+            (Place::Artdaqdb, &mut status.artdaqdb),
+            (Place::Ucondb, &mut status.ucondb),
+        ] {
+            let problem = source.known().and_then(|runs| (inputs.guard)(place, runs));
+            if let Some(problem) = problem {
+                source.runs = Err(problem);
+            }
+        }
         status.sort(inputs.forecast);
         status
     }

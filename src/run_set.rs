@@ -226,6 +226,14 @@ impl<'de> Deserialize<'de> for RunSet {
     }
 }
 
+impl RunSet {
+    /// The runs as `--runs` takes them: without blanks.
+    #[must_use]
+    pub fn argument(&self) -> String {
+        self.to_string().replace(' ', "")
+    }
+}
+
 /// `12000-12100, 12102-12522`; nothing for the empty set.
 impl fmt::Display for RunSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

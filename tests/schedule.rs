@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mongodb::bson::doc;
@@ -49,6 +50,22 @@ fn no_run_counts_as_failed(test: &Test) {
     }
 }
 
+/// The documents that artdaqDB has of a run.
+fn documents(test: &Test, run: u64) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for collection in fs::read_dir(test.path().join("archive")).unwrap() {
+        let Ok(entries) = fs::read_dir(collection.unwrap().path()) else {
+            continue;
+        };
+        let paths = entries.map(|entry| entry.unwrap().path());
+        found.extend(paths.filter(|path| {
+            let text = fs::read_to_string(path).unwrap();
+            !path.ends_with("index.json") && text.contains(&format!("\"{run}/test\""))
+        }));
+    }
+    found
+}
+
 #[test]
 fn a_stray_directory_is_held_back_and_stops_no_other_run() {
     let test = Test::new().records_in([12_498, 12_499]);
@@ -62,6 +79,11 @@ fn a_stray_directory_is_held_back_and_stops_no_other_run() {
         .exits(1)
         .says("2 run(s) are held back")
         .says("20251024, 99999999");
+    let checked = test.run(&["--check"]).exits(1).stdout;
+    assert!(
+        checked.contains("✗ Held back: 20251024, 99999999"),
+        "{checked}"
+    );
     assert_eq!(test.migrated(), [12_498, 12_499, 12_500]);
     let test = test.record(12_501).record(12_497);
     test.run(&["--incremental"])
@@ -459,6 +481,24 @@ fn an_input_output_error_of_one_record_or_document_is_that_runs_failure_alone() 
 }
 
 #[test]
+fn one_bad_document_stops_nothing_where_migrated_runs_were_removed_from_artdaqdb() {
+    let test = Test::new().records_in(1..=3);
+    test.run(&["--incremental"]).exits(0);
+    // As a site does to whom artdaqDB became too large.
+    for document in documents(&test, 3) {
+        fs::remove_file(document).unwrap();
+    }
+    test.run(&["--rebuild-index", "--yes"]).exits(0);
+    assert_eq!(test.imported(), [1, 2]);
+    let test = test.records_in(4..=6);
+    test.run(&["--import-only", "--incremental"]).exits(0);
+    fs::write(documents(&test, 4).remove(0), "{").unwrap();
+    test.run(HOURLY).exits(1).says("Run 4");
+    assert_eq!(test.failures("migrate_failures.log"), [4]);
+    assert_eq!(test.migrated(), [1, 2, 3, 5, 6]);
+}
+
+#[test]
 fn a_store_that_is_not_mounted_is_not_taken_for_an_empty_one() {
     let test = Test::new().records_in(1..=4);
     test.run(&["--incremental"]).exits(0);
@@ -483,6 +523,11 @@ fn a_store_that_is_not_mounted_is_not_taken_for_an_empty_one() {
                 ended.says(name).says("is it mounted?").says(flag);
             }
             no_run_counts_as_failed(&test);
+            let report = test.run(&["--report-status"]).exits(1).stdout;
+            assert!(!report.contains("Run IMPORTER: 5"), "{report}");
+            if place != "run_records" || is_there {
+                assert!(report.contains("is it mounted?"), "{place}: {report}");
+            }
             // Nothing is made in the mount point.
             if is_there {
                 assert_eq!(fs::read_dir(&mounted).unwrap().count(), 0, "{place}");

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 
 use super::Sheet;
 use crate::error::Result;
+use crate::pipeline::forecast::{self, Seen};
 use crate::pipeline::{Journal, Store};
 use crate::run::{Run, StageKind};
+use crate::run_set::RunSet;
 
 /// The journal can be read. Lists the runs that operators declared to be impossible
 /// to archive.
@@ -32,6 +34,37 @@ pub(super) fn journal(journal: Result<Journal>, sheet: &mut Sheet<'_>) -> Option
     }
 }
 
+/// Names the numbers that no execution takes before an operator decides about them.
+pub(super) fn held_back(
+    journal: &Journal,
+    first_run: Option<Run>,
+    records: &BTreeSet<Run>,
+    archived: &BTreeSet<Run>,
+    sheet: &mut Sheet<'_>,
+) {
+    let (source, archived) = (as_set(records), as_set(archived));
+    let seen = Seen {
+        source: &source,
+        archived: &archived,
+        ucondb: None,
+    };
+    let backlog = forecast::forecast(StageKind::Import, seen, journal, first_run, &|_| true);
+    // A failure log that cannot be read was reported already.
+    let Ok(held_back) = backlog.map(|backlog| backlog.held_back) else {
+        return;
+    };
+    if !held_back.is_empty() {
+        let runs = held_back.argument();
+        sheet.fail(format!(
+            "Held back: {held_back}: more than 100,000 above the highest archived run, and not              taken by --incremental. Take them with --runs {runs}, or declare that they are no              runs: --ignore {runs} --reason TEXT"
+        ));
+    }
+}
+
+fn as_set(runs: &BTreeSet<Run>) -> RunSet {
+    runs.iter().copied().collect()
+}
+
 /// Compares each store with what it was seen to have, as an execution does.
 pub(super) struct Guards<'a> {
     journal: Option<&'a Journal>,
@@ -43,7 +76,12 @@ impl<'a> Guards<'a> {
     }
 
     /// Compares one store; a store whose runs are not known was reported already.
-    pub(super) fn compare(&self, store: Store, runs: Option<BTreeSet<Run>>, sheet: &mut Sheet<'_>) {
+    pub(super) fn compare(
+        &self,
+        store: Store,
+        runs: Option<&BTreeSet<Run>>,
+        sheet: &mut Sheet<'_>,
+    ) {
         let (Some(journal), Some(runs)) = (self.journal, runs) else {
             return;
         };
@@ -53,7 +91,7 @@ impl<'a> Guards<'a> {
         };
         // A state that cannot be read was reported already.
         let state = journal.recall(kind).ok().and_then(|memory| memory.state);
-        let guard = journal.guard(store, &runs, state.as_ref());
+        let guard = journal.guard(store, runs, state.as_ref());
         let location = journal.address(store);
         if let Some(error) = guard.error(store, &location) {
             sheet.fail(error.to_string());

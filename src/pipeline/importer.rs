@@ -387,15 +387,11 @@ impl Importer<'_> {
             let problem = format!("cannot read {}", self.run_records_dir.display());
             return Trial::Fails(Error::Usage(problem));
         };
-        for run in archived.iter().rev() {
-            if let Some(record) = records.get(run) {
-                return match RunRecord::read(*run, record, &self.options()) {
-                    Ok(_) => Trial::Works,
-                    Err(error) => Trial::Fails(error),
-                };
-            }
-        }
-        Trial::Inconclusive
+        let known = archived.iter().rev();
+        let known = known.filter_map(|run| Some((*run, records.get(run)?)));
+        Trial::by_reading(known, |(run, record)| {
+            RunRecord::read(run, record, &self.options())
+        })
     }
 }
 
@@ -423,15 +419,16 @@ fn unreadable(error: Error, record: &Path) -> Fault {
     }
 }
 
-/// Reads a run that was archived before from artdaqDB.
-pub(super) fn read_another_run(artdaqdb: &dyn ArtdaqDb, archived: &BTreeSet<Run>) -> Trial {
-    match archived.last() {
-        Some(run) => match artdaqdb.read(*run) {
-            Ok(_) => Trial::Works,
-            Err(error) => Trial::Fails(error),
-        },
-        None => Trial::Inconclusive,
-    }
+/// Reads a run that artdaqDB has beside those that may be at fault: `others`.
+pub(super) fn read_another_run(artdaqdb: &dyn ArtdaqDb, others: &BTreeSet<Run>) -> Trial {
+    let runs = match artdaqdb.runs() {
+        Ok(runs) => runs,
+        Err(error) => return Trial::Fails(error),
+    };
+    // What UconDB has may have been removed from artdaqDB.
+    let there = others.iter().rev();
+    let there = there.filter(|run| runs.get(run) == Some(&Presence::Whole));
+    Trial::by_reading(there, |run| artdaqdb.read(*run))
 }
 
 /// A syntax error names the file within the run record, or what it was made from.

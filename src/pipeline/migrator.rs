@@ -368,13 +368,9 @@ impl Stage for Migrator<'_> {
 
     fn trial(&self, side: Side, archived: &BTreeSet<Run>) -> Trial {
         match side {
-            Side::ReadUcondb => match archived.last() {
-                Some(run) => match self.ucondb.download(*run) {
-                    Ok(_) => Trial::Works,
-                    Err(error) => Trial::Fails(error),
-                },
-                None => Trial::Inconclusive,
-            },
+            Side::ReadUcondb => {
+                Trial::by_reading(archived.iter().rev(), |run| self.ucondb.download(*run))
+            }
             // A server that can be read from need not be able to store.
             Side::WriteUcondb => match self.ucondb.is_ready() {
                 Ok(()) => Trial::Inconclusive,

@@ -330,8 +330,8 @@ impl Plan {
                  --reason TEXT",
                 self.held_back.len(),
                 self.held_back,
-                argument(&self.held_back),
-                argument(&self.held_back)
+                self.held_back.argument(),
+                self.held_back.argument()
             );
         }
         if !self.waiting.is_empty() {
@@ -359,7 +359,7 @@ impl Plan {
                 self.unknown.len(),
                 ranges(&self.unknown),
                 failure_log.display(),
-                argument(&self.unknown.iter().copied().collect())
+                self.unknown.iter().copied().collect::<RunSet>().argument()
             );
         }
         if self.archived_already > 0 {
@@ -430,12 +430,6 @@ fn settled(
     let waiting: BTreeSet<Run> = waiting.into_iter().collect();
     *settling = settling.union(&waiting.into_iter().collect());
     (taken, runs.collect())
-}
-
-/// Runs as `--runs` takes them: without blanks.
-#[must_use]
-pub fn argument(runs: &RunSet) -> String {
-    runs.to_string().replace(' ', "")
 }
 
 fn ranges(runs: &[Run]) -> String {

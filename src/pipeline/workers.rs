@@ -487,6 +487,8 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
             return;
         };
         let side = *side;
+        // What was archived in this execution can be read, too.
+        self.publish();
         if self.shared.is_over() {
             return;
         }

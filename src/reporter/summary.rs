@@ -230,11 +230,11 @@ fn next_of_stage(report: &StageReport, command: &str, steps: &mut Vec<String>) {
         steps.push(format!(
             "{command} --ignore {} --reason TEXT (if the source of these failed runs is gone for \
              good)",
-            argument(&report.gone)
+            report.gone.argument()
         ));
     }
     if !report.held_back.is_empty() {
-        let runs = argument(&report.held_back);
+        let runs = report.held_back.argument();
         steps.push(format!(
             "{command} --runs {runs} (if these numbers are runs), or {command} --ignore {runs} \
              --reason TEXT (if they are not)"
@@ -243,7 +243,7 @@ fn next_of_stage(report: &StageReport, command: &str, steps: &mut Vec<String>) {
     if !report.left_by_earlier.is_empty() {
         steps.push(format!(
             "{command} --runs {} (takes the {} run(s) that an earlier archiver left)",
-            argument(&report.left_by_earlier),
+            report.left_by_earlier.argument(),
             report.left_by_earlier.len()
         ));
     }
@@ -262,11 +262,6 @@ fn next_of_stage(report: &StageReport, command: &str, steps: &mut Vec<String>) {
             report.open.len()
         ));
     }
-}
-
-/// Runs as `--runs` takes them: without blanks.
-fn argument(runs: &RunSet) -> String {
-    runs.to_string().replace(' ', "")
 }
 
 fn log_stage(report: &StageReport) {

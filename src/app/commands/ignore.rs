@@ -49,7 +49,7 @@ pub(in crate::app) fn ignore(command: &CommandLine, config: &Config) -> Result<S
     }
     log::info!(
         "--report-status, --dashboard and --check list them. To take it back: --unignore {}",
-        argument(runs)
+        runs.argument()
     );
     Ok(Summary::default())
 }
@@ -131,9 +131,4 @@ fn user() -> String {
             Some(value).filter(|value| !value.is_empty())
         });
     named.unwrap_or_else(|| format!("user ID {}", rustix::process::getuid().as_raw()))
-}
-
-/// Runs as the command line takes them: without blanks.
-fn argument(runs: &RunSet) -> String {
-    runs.to_string().replace(' ', "")
 }

@@ -14,10 +14,10 @@ use crate::config::Config;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::pipeline::forecast::{self, Seen};
-use crate::pipeline::journal::{FailureClass, Journal};
+use crate::pipeline::journal::{FailureClass, Journal, Store};
 use crate::pipeline::settle::{self, Readiness};
 use crate::reporter::backlog::{Declaration, Failure, FailureDetails, Remembered};
-use crate::reporter::{Inputs, Status, dashboard, history, html, json, text};
+use crate::reporter::{Inputs, Place, Status, dashboard, history, html, json, text};
 use crate::run::{Run, StageKind};
 use crate::run_record::Snapshot;
 use crate::run_set::RunSet;
@@ -63,6 +63,7 @@ pub(in crate::app) fn status(command: &CommandLine, config: &Config) -> Result<b
             let is_whole = has_settled(config, kind, journal);
             forecast::forecast(kind, seen, journal, first_run, &is_whole).ok()
         },
+        guard: &|place, runs| vanished(journal.as_ref().ok()?, place, runs),
         first_run,
         command: command_to_repeat(command),
         history: &config.app.work_dir.join(history::FILE),
@@ -81,6 +82,26 @@ pub(in crate::app) fn status(command: &CommandLine, config: &Config) -> Result<b
         None => print(&report)?,
     }
     Ok(status.is_complete())
+}
+
+/// Why a place is not taken for the real one. What deserves a look is logged.
+fn vanished(journal: &Journal, place: Place, runs: &RunSet) -> Option<String> {
+    let (store, kind) = match place {
+        Place::Filesystem => (Store::Records, StageKind::Import),
+        Place::Artdaqdb => (Store::Artdaqdb, StageKind::Import),
+        Place::Ucondb => (Store::Ucondb, StageKind::Migrate),
+    };
+    // A report shows by itself that a state cannot be read.
+    let state = journal.recall(kind).ok().and_then(|memory| memory.state);
+    let guard = journal.guard(store, &runs.iter().collect(), state.as_ref());
+    let location = journal.address(store);
+    let error = guard.error(store, &location);
+    if error.is_none()
+        && let Some(warning) = guard.warning(store, &location)
+    {
+        log::warn!("{warning}");
+    }
+    error.map(|error| error.to_string())
 }
 
 /// Checks what the configuration names, a line each. Whether all is well.

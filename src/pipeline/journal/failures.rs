@@ -19,6 +19,9 @@ use crate::run::Run;
 
 /// After which time a failure is tried again for the first time.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
+/// How much earlier it is due: it failed moments after the hour, and an execution is
+/// started at the hour.
+const LEEWAY: SignedDuration = SignedDuration::from_mins(5);
 /// The longest time between two attempts.
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(24);
 
@@ -68,7 +71,7 @@ impl FailureDetails {
             last: now,
             attempts,
             next_try: match class {
-                FailureClass::Transient => now.checked_add(pause(attempts)).ok(),
+                FailureClass::Transient => now.checked_add(pause(attempts) - LEEWAY).ok(),
                 FailureClass::Permanent => None,
             },
             reason,
@@ -224,7 +227,7 @@ mod tests {
                 at(attempt),
             );
             let pause = next.next_try.unwrap().duration_since(at(attempt));
-            pauses.push(pause.as_hours());
+            pauses.push((pause + LEEWAY).as_hours());
             details = Some(next);
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 24, 24]);
