@@ -151,6 +151,9 @@ impl Side {
             (Error::Io { .. }, Disposition::FailRun) if self != Side::ReadRecord => {
                 Disposition::RetryRun
             }
+            // A blob that was stored and is not there: a disk that went away, a
+            // database that was restored.
+            (_, Disposition::FailRun) if self == Side::ReadUcondb => Disposition::RetryRun,
             (_, disposition) => disposition,
         };
         Fault {

@@ -3,132 +3,18 @@
 //! failed; once there is room, the same command archives everything.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
 use std::thread::{self, JoinHandle};
 
 use crate::support::archiver::{Ended, Test};
+use crate::support::disk::{Disk, with_mounts};
 use crate::support::tools::StandIns;
-use crate::support::{test_name, wait_until};
+use crate::support::wait_until;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 /// What is said of the log file that can't be written.
 const NO_LOG: &str = "cannot write the log file";
-
-/// Set in the process that has a mount namespace of its own.
-const INSIDE: &str = "RUN_RECORD_ARCHIVER_INSIDE";
-
-/// A tmpfs of a test's own. It goes with this, on a panic too.
-struct Disk {
-    directory: tempfile::TempDir,
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // What is open on it keeps it from going, but not from vanishing.
-        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
-    }
-}
-
-impl Disk {
-    /// Mounts one with options such as `size=64k`; none if that is not allowed.
-    fn mount(options: &str) -> Option<Disk> {
-        let directory = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
-            .arg(directory.path())
-            .stderr(Stdio::null())
-            .status();
-        // Not a Disk unless there is something to unmount.
-        mounted
-            .is_ok_and(|status| status.success())
-            .then(|| Disk { directory })
-    }
-
-    fn new(options: &str) -> Disk {
-        Disk::mount(options).unwrap()
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    /// Takes all the room that is left.
-    fn fill(&self) {
-        let mut filler = fs::File::create(self.path().join("filler")).unwrap();
-        let copied = std::io::copy(&mut std::io::repeat(1), &mut filler);
-        assert_eq!(copied.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
-    }
-
-    /// Takes all the inodes that are left.
-    fn fill_inodes(&self) {
-        let directory = self.path().join("fillers");
-        fs::create_dir(&directory).unwrap();
-        while fs::write(directory.join(fastrand::u64(..).to_string()), "").is_ok() {}
-    }
-
-    /// Makes it large.
-    fn make_room(&self) {
-        let status = Command::new("mount")
-            // Named in full, or mount repeats options that a namespace does not allow.
-            .args(["-t", "tmpfs", "-o", "remount,size=512m,nr_inodes=100000"])
-            .arg("tmpfs")
-            .arg(self.path())
-            .status();
-        assert!(status.unwrap().success());
-    }
-
-    /// Every file that is only there until it is whole.
-    fn temporary(&self) -> Vec<PathBuf> {
-        fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
-            for entry in fs::read_dir(directory).unwrap() {
-                let path = entry.unwrap().path();
-                let name = path.file_name().unwrap().to_str().unwrap();
-                if name.ends_with(".tmp")
-                    || name.starts_with(".upload")
-                    || name.starts_with("run_record_archiver.")
-                    || name == ".archiver.lock"
-                {
-                    found.push(path);
-                } else if path.is_dir() {
-                    walk(&path, found);
-                }
-            }
-        }
-        let mut found = Vec::new();
-        walk(self.path(), &mut found);
-        found
-    }
-}
-
-/// Runs a test where it may mount: here, or in a namespace of its own. Where
-/// neither is possible it says so and passes, but never under CI.
-fn with_mounts(name: &str, test: impl FnOnce()) {
-    if Disk::mount("size=64k").is_some() {
-        return test();
-    }
-    let inside = |command: &mut Command| command.stdin(Stdio::null()).status();
-    let may_unshare = std::env::var_os(INSIDE).is_none()
-        && inside(Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]))
-            .is_ok_and(|status| status.success());
-    if !may_unshare {
-        let message = "no tmpfs can be mounted: neither as this user nor with unshare -rm";
-        assert!(std::env::var_os("CI").is_none(), "{message}");
-        eprintln!("{message}");
-        return;
-    }
-    let status = inside(
-        Command::new("unshare")
-            .arg("-rm")
-            .arg(std::env::current_exe().unwrap())
-            .args([&test_name(module_path!(), name), "--exact", "--nocapture"])
-            .env(INSIDE, "1"),
-    );
-    assert!(
-        status.unwrap().success(),
-        "{name} in a namespace of its own"
-    );
-}
 
 /// What is put on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,7 +118,7 @@ fn stops_and_goes_on(disk: &Disk, place: Place, runs: u64) -> Ended {
 
 #[test]
 fn a_disk_that_was_full_before() {
-    with_mounts("a_disk_that_was_full_before", || {
+    with_mounts(module_path!(), "a_disk_that_was_full_before", || {
         for place in [Place::Work, Place::Artdaqdb, Place::Ucondb] {
             println!("{place:?}");
             let disk = Disk::new("size=64k");
@@ -245,7 +131,7 @@ fn a_disk_that_was_full_before() {
 
 #[test]
 fn a_disk_without_inodes() {
-    with_mounts("a_disk_without_inodes", || {
+    with_mounts(module_path!(), "a_disk_without_inodes", || {
         for place in [Place::Work, Place::Artdaqdb, Place::Ucondb] {
             println!("{place:?}");
             let disk = Disk::new("size=1m,nr_inodes=30");
@@ -258,7 +144,7 @@ fn a_disk_without_inodes() {
 
 #[test]
 fn a_disk_that_fills_up_meanwhile() {
-    with_mounts("a_disk_that_fills_up_meanwhile", || {
+    with_mounts(module_path!(), "a_disk_that_fills_up_meanwhile", || {
         for (place, options) in [
             // The log takes most of it.
             (Place::Work, "size=48k"),
@@ -277,38 +163,42 @@ fn a_disk_that_fills_up_meanwhile() {
 
 #[test]
 fn a_log_file_without_room_stops_nothing() {
-    with_mounts("a_log_file_without_room_stops_nothing", || {
-        for (options, is_full) in [
-            ("size=16k", true),
-            ("size=16k", false),
-            ("nr_inodes=2", true),
-        ] {
-            println!("{options} {is_full}");
-            let disk = Disk::new(options);
-            match (is_full, options.contains("inodes")) {
-                (true, true) => disk.fill_inodes(),
-                (true, false) => disk.fill(),
-                (false, _) => {}
-            }
-            let log = disk.path().join("archiver.log");
-            let test = Test::new()
-                .set("app.batch_size", "0")
-                .set("app.log_file", &log.display().to_string())
-                .records_in(1..=100);
-            let ended = test.run(&[]).exits(0);
-            assert_eq!(ended.stderr.matches(NO_LOG).count(), 1, "{}", ended.stderr);
-            assert_eq!(test.migrated().len(), 100);
+    with_mounts(
+        module_path!(),
+        "a_log_file_without_room_stops_nothing",
+        || {
+            for (options, is_full) in [
+                ("size=16k", true),
+                ("size=16k", false),
+                ("nr_inodes=2", true),
+            ] {
+                println!("{options} {is_full}");
+                let disk = Disk::new(options);
+                match (is_full, options.contains("inodes")) {
+                    (true, true) => disk.fill_inodes(),
+                    (true, false) => disk.fill(),
+                    (false, _) => {}
+                }
+                let log = disk.path().join("archiver.log");
+                let test = Test::new()
+                    .set("app.batch_size", "0")
+                    .set("app.log_file", &log.display().to_string())
+                    .records_in(1..=100);
+                let ended = test.run(&[]).exits(0);
+                assert_eq!(ended.stderr.matches(NO_LOG).count(), 1, "{}", ended.stderr);
+                assert_eq!(test.migrated().len(), 100);
 
-            disk.make_room();
-            test.record(101).run(&[]).exits(0).does_not_say(NO_LOG);
-            let text = fs::read_to_string(log).unwrap();
-            assert!(text.contains("✓ Run 101 migrated successfully"));
-            assert!(
-                text.lines().last().unwrap().contains(" - INFO - ==="),
-                "{text}"
-            );
-        }
-    });
+                disk.make_room();
+                test.record(101).run(&[]).exits(0).does_not_say(NO_LOG);
+                let text = fs::read_to_string(log).unwrap();
+                assert!(text.contains("✓ Run 101 migrated successfully"));
+                assert!(
+                    text.lines().last().unwrap().contains(" - INFO - ==="),
+                    "{text}"
+                );
+            }
+        },
+    );
 }
 
 /// An archiver under way, and what will have been on its stderr.
@@ -322,6 +212,7 @@ fn watched(test: &Test) -> (Child, JoinHandle<String>) {
 #[test]
 fn a_log_file_that_fills_up_and_has_room_again_says_what_it_lacks() {
     with_mounts(
+        module_path!(),
         "a_log_file_that_fills_up_and_has_room_again_says_what_it_lacks",
         || {
             let disk = Disk::new("size=64k");
@@ -382,7 +273,7 @@ fn a_log_file_that_can_not_be_opened_stops_nothing() {
 /// artdaqDB themselves.
 #[test]
 fn tools_without_room() {
-    with_mounts("tools_without_room", || {
+    with_mounts(module_path!(), "tools_without_room", || {
         for (options, stage, is_archive) in [
             ("size=32k", "--import-only", false),
             ("size=1m,nr_inodes=12", "--import-only", false),

@@ -487,6 +487,21 @@ impl ArtdaqDb for MongoDb {
     fn read(&self, run: Run) -> Result<Configuration> {
         self.call(move |archive| archive.read(run))
     }
+
+    fn try_write(&self) -> Result<()> {
+        self.call(|archive| {
+            let is_writable = archive.connection()?.is_writable();
+            match is_writable.map_err(|error| archive.failure("ask for its state", &error))? {
+                true => Ok(()),
+                false => Err(Error::artdaqdb(
+                    archive.address.location.clone(),
+                    "the MongoDB server takes no writes: it is not the primary of its replica set",
+                    Disposition::StopStage,
+                )
+                .with_remedy(Remedy::CheckMongoServer)),
+            }
+        })
+    }
 }
 
 /// The files in the order of their entities; of two of one entity the last counts.

@@ -119,6 +119,11 @@ impl DirectoryUconDb {
     /// An empty or missing store is told from one whose file system is not
     /// there.
     fn missing_is_empty(&self) -> Result<()> {
+        if self.was_there.load(Ordering::Relaxed)
+            && let Err(error) = fs::metadata(&self.directory)
+        {
+            return Err(self.failed("read", &self.directory, error));
+        }
         let parent = self.root.parent().unwrap_or(&self.root);
         match fs::metadata(parent) {
             Ok(_) => Ok(()),

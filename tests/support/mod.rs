@@ -5,6 +5,7 @@ pub mod archiver;
 pub mod books;
 pub mod captured_log;
 pub mod certificates;
+pub mod disk;
 pub mod fhicl;
 #[cfg(feature = "mongodb")]
 pub mod mongo_proxy;

@@ -87,9 +87,18 @@ impl Mongod {
         Mongod::start_sized(kind, &[])
     }
 
+    /// Starts a server whose data and log are in a new directory below this one.
+    pub fn start_in(kind: Kind, place: &Path) -> Option<Mongod> {
+        let small = ["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64"];
+        Mongod::start_at(kind, &small, tempfile::tempdir_in(place).unwrap())
+    }
+
     fn start_sized(kind: Kind, arguments: &[&str]) -> Option<Mongod> {
+        Mongod::start_at(kind, arguments, tempfile::tempdir().unwrap())
+    }
+
+    fn start_at(kind: Kind, arguments: &[&str], directory: tempfile::TempDir) -> Option<Mongod> {
         let binary = binary()?;
-        let directory = tempfile::tempdir().unwrap();
         let port = free_port();
         let mut all: Vec<String> = [
             "--bind_ip",
@@ -129,6 +138,11 @@ impl Mongod {
             } })
             .run()
             .unwrap();
+        self.await_primary();
+    }
+
+    fn await_primary(&self) {
+        let admin = self.client("directConnection=true").database("admin");
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let hello = admin.run_command(doc! { "hello": 1 }).run().unwrap();
@@ -204,6 +218,28 @@ impl Mongod {
             )
             .run()
             .unwrap();
+    }
+
+    /// Whether the server has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_some()
+    }
+
+    /// Makes it give up being the primary of its replica set for so many seconds.
+    pub fn step_down(&self, seconds: i32) {
+        let command = doc! { "replSetStepDown": seconds, "force": true };
+        let admin = self.client("directConnection=true").database("admin");
+        admin.run_command(command).run().unwrap();
+    }
+
+    /// Lets it be elected again, and waits for it.
+    pub fn step_up(&self) {
+        let admin = self.client("directConnection=true").database("admin");
+        admin
+            .run_command(doc! { "replSetFreeze": 0 })
+            .run()
+            .unwrap();
+        self.await_primary();
     }
 
     /// Ends the server without a word.

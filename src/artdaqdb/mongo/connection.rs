@@ -122,6 +122,12 @@ impl Connection {
         persevere(&self.shutdown, operation)
     }
 
+    /// Whether the server takes writes now: one that is no primary does not.
+    pub(super) fn is_writable(&self) -> Result<bool, DriverError> {
+        let hello = self.persevere(|| self.database.run_command(doc! { "hello": 1 }).run())?;
+        Ok(hello.get_bool("isWritablePrimary").unwrap_or(true))
+    }
+
     pub(super) fn collection(&self, name: &str) -> Collection<RawDocumentBuf> {
         self.database.collection(name)
     }
