@@ -1,16 +1,18 @@
 //! Stopping in good order: signals, the flag that every stage asks, and the
 //! banners of the operations manual.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use log::Level;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::error::{Error, Result};
+use crate::faults::fs;
 use crate::logging::banner;
 use crate::sys::sync;
 
@@ -96,21 +98,35 @@ impl Shutdown {
         }
     }
 
-    /// Makes SIGINT and SIGTERM ask for the end, and three of them within
-    /// two seconds of each other end the process at once.
+    /// Makes Ctrl-C, SIGTERM and SIGHUP ask for the end, and three of them within
+    /// two seconds of each other end the process at once. A SIGHUP that was ignored
+    /// when the process began, as under nohup, stays ignored.
     ///
     /// # Errors
     /// The system refuses the handlers.
     pub fn listen_to_signals(&self) -> Result<()> {
         let failed = |error| Error::io("install", "signal handlers", error);
-        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
+        let presses = Arc::new(Mutex::new(Presses::default()));
+        let (shutdown, counted) = (self.clone(), Arc::clone(&presses));
+        // It hears presses one by one that come back to back. With its `termination`
+        // it would not tell which signal came, and hear a SIGHUP that is ignored.
+        ctrlc::set_handler(move || {
+            let count = sync::lock(&counted).count(Instant::now());
+            shutdown.heard(SIGINT, count);
+        })
+        .map_err(|error| failed(io::Error::other(error)))?;
+        let others: &[i32] = match is_ignored(SIGHUP) {
+            true => &[SIGTERM],
+            false => &[SIGTERM, SIGHUP],
+        };
+        let mut signals = Signals::new(others).map_err(failed)?;
         let shutdown = self.clone();
         thread::Builder::new()
             .name("signals".into())
             .spawn(move || {
-                let mut presses = Presses::default();
                 for signal in signals.forever() {
-                    shutdown.heard(signal, presses.count(Instant::now()));
+                    let count = sync::lock(&presses).count(Instant::now());
+                    shutdown.heard(signal, count);
                 }
             })
             .map_err(failed)?;
@@ -129,13 +145,13 @@ impl Shutdown {
             // Without destructors and without waiting for any thread.
             signal_hook::low_level::exit(i32::from(EXIT_INTERRUPTED));
         }
-        let (name, reason) = if signal == SIGTERM {
-            (
+        let (name, reason) = match signal {
+            SIGTERM => (
                 "SIGTERM",
                 "SIGTERM (from the system, a service manager or kill)",
-            )
-        } else {
-            ("Ctrl-C", "User interrupt")
+            ),
+            SIGHUP => ("SIGHUP", "SIGHUP (the terminal or the connection is gone)"),
+            _ => ("Ctrl-C", "User interrupt"),
         };
         if count == 1 {
             self.announce(
@@ -161,6 +177,16 @@ impl Shutdown {
         // The text is whole whoever panicked while holding it.
         sync::lock(&self.0.reason)
     }
+}
+
+/// Whether the process was started with a signal ignored.
+fn is_ignored(signal: i32) -> bool {
+    // From proc(5): a mask in hexadecimal, the lowest bit for signal 1.
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut lines = status.lines();
+    let mask = lines.find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// Logs the last words of an execution that was asked to end.

@@ -56,7 +56,12 @@ struct Execution {
 
 impl Execution {
     fn start(lock_file: &Path, run_takes: Duration) -> Execution {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let program = Command::new(std::env::current_exe().unwrap());
+        Execution::start_as(program, lock_file, run_takes)
+    }
+
+    fn start_as(mut program: Command, lock_file: &Path, run_takes: Duration) -> Execution {
+        let mut child = program
             .args([
                 "--exact",
                 &test_name(
@@ -93,6 +98,24 @@ impl Execution {
     fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits until no signal is pending: the system makes one of two that it delivers
+    /// at once.
+    fn wait_for_delivery(&self) {
+        let status = format!("/proc/{}/status", self.child.id());
+        let is_pending = || {
+            let status = fs::read_to_string(&status).unwrap_or_default();
+            let mut lines = status.lines();
+            lines.any(|line| {
+                let mask = line.strip_prefix("SigPnd:");
+                let mask = mask.or_else(|| line.strip_prefix("ShdPnd:"));
+                mask.is_some_and(|mask| mask.trim().bytes().any(|digit| digit != b'0'))
+            })
+        };
+        while is_pending() {
+            std::thread::yield_now();
+        }
     }
 
     fn exit_code(&mut self) -> Option<i32> {
@@ -195,6 +218,52 @@ fn sigterm_says_so() {
     let reason = execution.until("Reason: ").pop().unwrap();
     assert!(reason.contains("SIGTERM"), "{reason}");
     assert_eq!(execution.exit_code(), Some(130));
+}
+
+#[test]
+fn sighup_is_as_good_as_sigterm() {
+    let file = lock_file();
+    let mut execution = Execution::start(&file.0, Duration::from_millis(50));
+    execution.until("working");
+    execution.signal(Signal::HUP);
+    execution.until("GRACEFUL SHUTDOWN REQUESTED (SIGHUP)");
+    let reason = execution.until("Reason: ").pop().unwrap();
+    assert!(reason.contains("SIGHUP"), "{reason}");
+    assert_eq!(execution.exit_code(), Some(130));
+    assert!(!file.0.exists());
+}
+
+#[test]
+fn a_sighup_that_nohup_ignores_stays_ignored() {
+    let file = lock_file();
+    let mut program = Command::new("nohup");
+    program.arg(std::env::current_exe().unwrap());
+    let mut execution = Execution::start_as(program, &file.0, Duration::from_millis(50));
+    execution.until("working");
+    for _ in 0..3 {
+        execution.signal(Signal::HUP);
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    execution.signal(Signal::TERM);
+    let messages = execution.until("Reason: ");
+    let heard = |it: &&String| it.contains("SIGHUP");
+    assert_eq!(messages.iter().find(heard), None);
+    assert_eq!(execution.exit_code(), Some(130));
+}
+
+#[test]
+fn three_presses_back_to_back_end_at_once() {
+    let file = lock_file();
+    let mut execution = Execution::start(&file.0, Duration::from_secs(60));
+    execution.until("working");
+    let start = Instant::now();
+    for _ in 0..3 {
+        execution.signal(Signal::INT);
+        execution.wait_for_delivery();
+    }
+    execution.until("IMMEDIATE SHUTDOWN REQUESTED (3x Ctrl-C)");
+    assert_eq!(execution.exit_code(), Some(130));
+    assert!(start.elapsed() < Duration::from_secs(30));
 }
 
 #[test]
