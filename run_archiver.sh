@@ -25,6 +25,14 @@ die() {
     exit 1
 }
 
+# Becomes the program, under a name by which ps, pgrep and pkill find it as the
+# script and as the program.
+become() {
+    local program=$1
+    shift
+    exec -a run_archiver:run_record_archiver "$program" "$@"
+}
+
 environment=${ARCHIVER_ENV_FILE:-$home/archiver.env}
 if [[ -e $environment ]]; then
     [[ -r $environment ]] || die "cannot read $environment: check its owner and its rights"
@@ -40,7 +48,7 @@ fi
 # A program that was installed beside the script needs no compiler.
 for program in "$home/run_record_archiver" "$home/bin/run_record_archiver"; do
     if [[ -f $program && -x $program ]]; then
-        exec "$program" "$@"
+        become "$program" "$@"
     fi
 done
 
@@ -77,4 +85,4 @@ if [[ -n $outdated ]]; then
     fi
 fi
 
-exec "$program" "$@"
+become "$program" "$@"

@@ -17,6 +17,7 @@ use crate::logging::rotate::Limits;
 use crate::logging::{self, RULE};
 use crate::reporter::metrics;
 use crate::shutdown::{self, Shutdown};
+use crate::sys::process;
 use commands::{Command, Traits, Work};
 use ending::Ending;
 use session::Session;
@@ -37,9 +38,11 @@ const UNEXPECTED: u8 = 2;
 /// line of the log, and returns the exit code.
 #[must_use]
 pub fn execute(command: &CommandLine) -> u8 {
+    process::take_name();
     match Command::of(command) {
         Command::Print(print) => match print(command) {
             Ok(_) => SUCCESS,
+            Err(error) if error.is_broken_pipe() => SUCCESS,
             Err(error) => complain(&error),
         },
         Command::Check(check) => look(command, None, || check(&command.config)),
@@ -77,6 +80,8 @@ fn look(
     match catch_unwind(AssertUnwindSafe(report)) {
         Ok(Ok(true)) => SUCCESS,
         Ok(Ok(false)) => FAILURE,
+        // As with `| head`: who reads has seen enough.
+        Ok(Err(error)) if error.is_broken_pipe() => SUCCESS,
         Ok(Err(error)) => {
             log::error!("{}: {error}", error.class());
             FAILURE

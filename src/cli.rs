@@ -193,7 +193,7 @@ Ctrl-C once finishes the runs in work and saves the state; three times within
 /// Without a mode both stages run: import (files to artdaqDB), then migrate
 /// (artdaqDB to UconDB).
 #[derive(Debug, Parser)]
-#[command(name = "run_record_archiver", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "run_record_archiver", bin_name = "run_record_archiver", version, after_help = EXAMPLES, max_term_width = 100)]
 #[command(group = ArgGroup::new("mode").multiple(false))]
 struct Arguments {
     /// Configuration file (YAML)

@@ -297,6 +297,12 @@ impl Error {
         }
     }
 
+    /// Whether nobody reads any longer what is printed.
+    #[must_use]
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+
     /// What the stage does about this error.
     #[must_use]
     pub fn disposition(&self) -> Disposition {

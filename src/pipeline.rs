@@ -409,6 +409,7 @@ fn work<S: Stage>(
         return Ok(());
     }
 
+    journal.create_failure_logs()?;
     let mut jobs = plan.jobs(&mut survey, &memory.failures);
     let asked: Vec<Run> = match mode {
         Mode::Runs(runs) => {

@@ -46,6 +46,18 @@ impl RunList {
         Ok(self.content()?.runs)
     }
 
+    /// Makes an empty list where there is no file, so that an operator finds one.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn create(&self) -> Result<()> {
+        let content = self.content()?;
+        match content.exists {
+            true => Ok(()),
+            false => self.replace(&content, &BTreeSet::new()),
+        }
+    }
+
     /// Replaces the list, in the order of the runs, each once. Lines that are no
     /// run number stay, above the runs.
     ///

@@ -194,6 +194,14 @@ impl StateStore {
         self.failure_log.merge(before, after)
     }
 
+    /// Makes an empty failure log where there is none.
+    ///
+    /// # Errors
+    /// As for [`RunList::create`].
+    pub fn create_failure_log(&self) -> Result<()> {
+        self.failure_log.create()
+    }
+
     /// Replaces the failure log.
     ///
     /// # Errors

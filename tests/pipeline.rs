@@ -285,7 +285,7 @@ fn what_is_not_the_runs_fault_stops_the_stage() {
         .does_not_say("swordfish");
     assert_eq!(test.imported(), [1, 2, 3]);
     assert!(!test.work("migrator_state.json").exists());
-    assert!(!test.work("migrate_failures.log").exists());
+    assert_eq!(test.failures("migrate_failures.log"), [0; 0]);
 
     let test = Test::new()
         .record(1)

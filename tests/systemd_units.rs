@@ -257,7 +257,7 @@ fn cron_takes_the_crontab() {
     let text = fs::read_to_string(&crontab).unwrap();
     let jobs: BTreeSet<&str> = text
         .lines()
-        .filter_map(|line| line.split_once(" \"$ARCHIVER\" \"$CONFIG\" "))
+        .filter_map(|line| line.split_once(" exec \"$ARCHIVER\" \"$CONFIG\" "))
         .map(|(time, _)| time)
         .collect();
     let manual = ["0 2 * * 0", "0 3 * * 0", "0 6 * * *", "5 * * * *"];

@@ -11,6 +11,7 @@ use super::holder::Holder;
 use super::read_start;
 use crate::error::{Error, Result};
 use crate::faults::fs::{self, File};
+use crate::sys::process;
 
 /// The system's list of locks.
 const LOCKS: &str = "/proc/locks";
@@ -109,9 +110,10 @@ fn is_locked(locks: &str, (major, minor): (u32, u32), inode: u64, pid: Option<i3
 
 /// Whether a process is alive and bears this program's name.
 fn is_an_archiver(pid: i32) -> bool {
-    // The system cuts the name after 15 characters.
-    let ours = &env!("CARGO_PKG_NAME")[..15];
-    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == ours)
+    // The system cuts the name of a program after 15 characters; version 0.1 had no
+    // other.
+    let ours = [process::NAME, &env!("CARGO_PKG_NAME")[..15]];
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| ours.contains(&name.trim()))
 }
 
 #[cfg(test)]

@@ -183,6 +183,16 @@ impl Journal {
         self.places.addresses.of(store).to_owned()
     }
 
+    /// Makes the failure logs that are not there yet, both: operators' commands sort
+    /// and count them from the first execution on.
+    ///
+    /// # Errors
+    /// One cannot be made.
+    pub(super) fn create_failure_logs(&self) -> Result<()> {
+        self.places.import.create_failure_log()?;
+        self.places.migrate.create_failure_log()
+    }
+
     /// Notes that no run is in progress any longer.
     pub(super) fn end_work(&self) {
         self.active.finish();

@@ -2,6 +2,7 @@
 //! for others, how it tries again, addresses.
 
 pub mod patience;
+pub mod process;
 pub mod retry;
 pub mod sync;
 pub mod url;
