@@ -17,7 +17,7 @@ pub use event::{Event, LogLines, Observer, Observers, ProgressBar, ServiceStatus
 pub use fuzz::Fuzz;
 pub use importer::Importer;
 pub use incomplete::IncompleteRuns;
-pub use journal::{FailureDetails, Journal, Memory, Store};
+pub use journal::{FailureDetails, Journal, Memory, RecordNote, Store};
 pub use migrator::{MigrateOptions, Migrator};
 use plan::Outlook;
 pub use plan::Plan;
@@ -196,7 +196,7 @@ impl Trial {
 }
 
 /// What a job that succeeded tells of its run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Done {
     /// Whether the run's record has no stop time.
     pub without_stop_time: bool,
@@ -209,12 +209,14 @@ pub struct Done {
     pub has_more: bool,
     /// Whether the archive had everything already, so that nothing was stored.
     pub stored_nothing: bool,
+    /// What is known now of the run's record.
+    pub note: Option<Box<RecordNote>>,
 }
 
 impl Done {
     /// Whether the success shows that a store works: one that only had to be read
     /// from may be full or read-only.
-    fn shows(self, side: Side) -> bool {
+    fn shows(&self, side: Side) -> bool {
         let stores = matches!(side, Side::WriteArtdaqdb | Side::WriteUcondb);
         !(stores && self.stored_nothing)
     }

@@ -20,6 +20,7 @@ use crate::ucondb::UconDb;
 
 use backlog::{Backlog, Declaration, Failure, Remembered};
 use history::Execution;
+use records::RecordFindings;
 
 pub use recommendation::{Kind, Recommendation};
 
@@ -31,6 +32,7 @@ pub mod json;
 pub mod metrics;
 pub mod notify;
 mod recommendation;
+pub mod records;
 pub mod stage_report;
 mod strip;
 pub mod summary;
@@ -120,6 +122,8 @@ pub struct Status {
     pub migrate: Memory,
     /// What operators declared of runs, or why it is not known.
     pub ignored: Result<Vec<Declaration>, String>,
+    /// Records of archived runs that need a look.
+    pub records: RecordFindings,
     /// The first run of the configuration.
     pub first_run: Option<Run>,
     /// The command line without flags.
@@ -239,6 +243,7 @@ impl Status {
             import,
             migrate,
             ignored,
+            records: remembered.records,
             first_run: inputs.first_run,
             command: inputs.command,
             compare: inputs.compare,

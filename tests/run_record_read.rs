@@ -246,7 +246,8 @@ fn a_record_of_fcl_files_alone_is_archived_as_standard() {
     assert_eq!(
         logged(Level::Info),
         [
-            "run 12500: none of its .txt files is there, only its .fcl files are archived",
+            "run 12500: not there, and so not archived: boot.txt, environment.txt, \
+             known_boardreaders_list.txt, metadata.txt, ranks.txt, settings.txt, setup.txt",
             "run 12500: no metadata.txt, archived as \"standard\""
         ]
     );
@@ -258,8 +259,14 @@ fn what_is_left_out_and_what_is_kept_of_other_files() {
     assert!(entities(&record).contains(&"hashes"));
     assert!(!entities(&record).contains(&"schema"));
     let lines = logged(Level::Debug);
-    assert!(lines.iter().any(|line| line
-        == "run 12500: not archived: #tpc01.fcl#, rc_info_start.txt, rc_info_stop.txt, schema.fcl"), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line
+            == "run 12500: not archived: rc_info_start.txt, rc_info_stop.txt, schema.fcl"),
+        "{lines:?}"
+    );
+    let left_out = "run 12500: left out, as their names do not end in .fcl or are no .txt file that is \
+                    archived: #tpc01.fcl#";
+    assert!(logged(Level::Info).iter().any(|line| line == left_out));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::journal::{Journal, Store};
+use super::journal::{Journal, RecordNote, Store};
 use super::settle::{self, Noted, Patience, Readiness};
 use super::{Done, Fault, Job, Side, Stage, Survey, Trial};
 use crate::artdaqdb::{ArtdaqDb, Presence};
@@ -184,7 +184,11 @@ impl<'a> Importer<'a> {
         self.artdaqdb
             .insert(run, &record.configuration, &record.files)
             .map_err(|error| Side::WriteArtdaqdb.fault(name_file(error, path)))?;
+        let note = RecordNote {
+            missing: record.missing,
+        };
         Ok(Done {
+            note: Some(Box::new(note)),
             without_stop_time: !record.update.has_stop_time,
             awaits_stop_time: record.update.awaits_stop_time,
             ..Done::default()

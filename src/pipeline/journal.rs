@@ -27,12 +27,15 @@ pub use guard::Guard;
 pub(super) use ledger::Ledger;
 use notes::Notes;
 pub use notes::{Ignored, JOURNAL_FILE, Store};
+pub use records::RecordNote;
+use records::Records;
 
 mod active;
 mod failures;
 mod guard;
 mod ledger;
 mod notes;
+mod records;
 
 /// The file of the work directory that names the runs that the migrate stage has
 /// in progress.
@@ -81,6 +84,7 @@ pub struct Journal {
     incomplete: IncompleteRuns,
     unverified: RunList,
     notes: Mutex<Notes>,
+    records: Mutex<Records>,
     active: ActiveRuns,
 }
 
@@ -102,6 +106,7 @@ impl Journal {
     pub fn open(places: Places, incomplete: IncompleteRuns) -> Result<Journal> {
         Ok(Journal {
             notes: Mutex::new(Notes::read(&places.work_dir)?),
+            records: Mutex::new(Records::read(&places.work_dir)?),
             unverified: RunList::new(places.work_dir.join(UNVERIFIED_RUNS)),
             active: ActiveRuns::new(&places.work_dir),
             incomplete,
@@ -149,6 +154,14 @@ impl Journal {
     #[must_use]
     pub fn noted(&self, run: Run) -> Option<Noted> {
         self.notes().looks.get(&run.0).cloned()
+    }
+
+    /// What is known of the records of archived runs.
+    #[must_use]
+    pub fn record_notes(&self) -> Vec<(Run, RecordNote)> {
+        let records = sync::lock(&self.records);
+        let notes = records.all().map(|(run, note)| (run, note.clone()));
+        notes.collect()
     }
 
     /// The runs of all declarations.

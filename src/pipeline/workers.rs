@@ -441,9 +441,9 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
     fn accept(&mut self, answer: Answer<'j, S::Job>) {
         match answer {
             Answer::Processed(planned, done, started) => {
-                self.processed.push((planned, done));
                 // A success shows that the stores worked when it began.
-                self.book_held_before(started, done);
+                self.book_held_before(started, &done);
+                self.processed.push((planned, done));
             }
             Answer::Failed(planned, failed) => match failed.may_be_the_stores() {
                 Some(side) => self.held.push((planned, failed, side)),
@@ -516,8 +516,9 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
             };
             match self.shared.archive(planned) {
                 Some(Answer::Processed(planned, done, _)) => {
+                    let is_shown = done.shows(side);
                     self.processed.push((planned, done));
-                    if done.shows(side) {
+                    if is_shown {
                         self.shared.tell(&Event::Works { side });
                         return self.book_held();
                     }
@@ -572,7 +573,7 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
 
     /// Counts the runs as failed that are held since before this moment, from which
     /// on a job succeeded with the same store.
-    fn book_held_before(&mut self, moment: Instant, done: Done) {
+    fn book_held_before(&mut self, moment: Instant, done: &Done) {
         let (before, since) = std::mem::take(&mut self.held)
             .into_iter()
             .partition(|(_, failed, side)| failed.at < moment && done.shows(*side));
@@ -633,7 +634,7 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
         let processed = std::mem::take(&mut self.processed);
         let runs: Vec<(Run, Done)> = processed
             .iter()
-            .map(|(planned, done)| (planned.job.run(), *done))
+            .map(|(planned, done)| (planned.job.run(), done.clone()))
             .collect();
         let published = self.make_visible(&runs);
         let archived = match &published {
@@ -649,7 +650,7 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
         match published {
             Ok(()) => processed
                 .into_iter()
-                .for_each(|(planned, done)| self.succeed(planned, done)),
+                .for_each(|(planned, done)| self.succeed(planned, &done)),
             Err(error) => {
                 self.shared.tell(&Event::Unpublished {
                     runs: runs.len(),
@@ -668,11 +669,15 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
         self.shared.stage.publish()
     }
 
-    fn succeed(&mut self, planned: &Planned<S::Job>, done: Done) {
+    fn succeed(&mut self, planned: &Planned<S::Job>, done: &Done) {
         let run = planned.job.run();
         let report = &mut *self.books.report;
         if done.without_stop_time {
             report.without_stop_time.insert(run);
+        }
+        let note = done.note.as_ref();
+        if !planned.is_update() && note.is_some_and(|note| !note.missing.is_empty()) {
+            report.incomplete.insert(run);
         }
         let outcome = match planned.is_update() {
             true => {

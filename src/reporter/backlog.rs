@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 
+use super::records::RecordFindings;
 use crate::run::Run;
 use crate::run_set::RunSet;
 
@@ -124,4 +125,6 @@ pub struct Remembered {
     pub failed_imports: Vec<Failure>,
     /// The runs of the migrate failure log.
     pub failed_migrations: Vec<Failure>,
+    /// Records of archived runs that need a look.
+    pub records: RecordFindings,
 }

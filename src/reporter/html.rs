@@ -5,6 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::backlog::{Declaration, Failure};
 use super::history::Execution;
+use super::records::RecordFindings;
 use super::strip::{self, Class, Classes};
 use super::text::{listed_up_to, local, nothing_to_do, run_or_none};
 use super::{Comparison, Kind, Memory, Recommendation, Source, Status};
@@ -16,6 +17,9 @@ const RANGES: usize = 100;
 
 /// How many failed runs the table shows.
 const FAILURES: usize = 100;
+
+/// How many groups of records with the same fault the table shows.
+const CONCERNS: usize = 100;
 
 /// How many characters of a reason are shown.
 const LONGEST_TEXT: usize = 500;
@@ -49,6 +53,7 @@ pub fn render(status: &Status) -> String {
                     (coverage(status))
                     (advice(status, &recommendations))
                     (not_archived(status))
+                    (records(&status.records))
                     (executions(&status.executions))
                     (details(status))
                     @if status.compare { (states(status)) }
@@ -284,6 +289,39 @@ fn not_archived(status: &Status) -> Markup {
                 }
                 @if !ignored.is_empty() { (ignored_table(ignored)) }
                 @if !failed.is_empty() { (failed_table(&failed)) }
+            }
+        }
+    }
+}
+
+/// Records of archived runs that need a look.
+fn records(records: &RecordFindings) -> Markup {
+    html! {
+        @if !records.is_empty() {
+            section {
+                h2 { "Records of archived runs that need a look" }
+                @for (name, meaning, concerns) in records.each() {
+                    @if !concerns.is_empty() {
+                        h3 { (name) }
+                        p.soft { (meaning) }
+                        div.scroll {
+                            table {
+                                thead { tr { th { "Runs" } th.left { "Files" } } }
+                                tbody {
+                                    @for concern in concerns.iter().take(CONCERNS) {
+                                        tr {
+                                            td { (listed_up_to(&concern.runs, RANGES)) }
+                                            td.words { (shortened(&concern.files.join(", "))) }
+                                        }
+                                    }
+                                }
+                            }
+                        }
+                        @if concerns.len() > CONCERNS {
+                            p.soft { "and " (concerns.len() - CONCERNS) " more groups of runs" }
+                        }
+                    }
+                }
             }
         }
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::backlog::{Backlog, Declaration, Failure};
 use super::history::Execution;
+use super::records::{Concern, RecordFindings};
 use super::{Comparison, Kind, Memory, Recommendation, Source, Status};
 use crate::error::{Error, Result};
 use crate::run::Run;
@@ -46,6 +47,7 @@ pub fn render(status: &Status) -> Result<String> {
             .as_ref()
             .ok()
             .map(|all| all.iter().map(IgnoredView::of).collect()),
+        records: RecordsView::of(&status.records),
         stages: Stages {
             import: StageView::new(&status.import, status.import_comparison()),
             migrate: StageView::new(&status.migrate, status.migrate_comparison()),
@@ -74,6 +76,7 @@ struct Report<'a> {
     failed_in_all_stages: Option<Runs>,
     no_record: Option<Runs>,
     ignored: Option<Vec<IgnoredView<'a>>>,
+    records: RecordsView<'a>,
     stages: Stages<'a>,
     recommendations: Vec<Advice<'a>>,
     executions: &'a [Execution],
@@ -156,6 +159,36 @@ impl<'a> IgnoredView<'a> {
             reason: &declaration.reason,
             user: &declaration.user,
             date: declaration.date,
+        }
+    }
+}
+
+/// Records of archived runs that need a look.
+#[derive(Serialize)]
+struct RecordsView<'a> {
+    incomplete: Vec<ConcernView<'a>>,
+}
+
+impl<'a> RecordsView<'a> {
+    fn of(records: &'a RecordFindings) -> RecordsView<'a> {
+        let all = |concerns: &'a [Concern]| concerns.iter().map(ConcernView::of).collect();
+        RecordsView {
+            incomplete: all(&records.incomplete),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ConcernView<'a> {
+    runs: Runs,
+    files: &'a [String],
+}
+
+impl<'a> ConcernView<'a> {
+    fn of(concern: &'a Concern) -> ConcernView<'a> {
+        ConcernView {
+            runs: Runs::of(&concern.runs),
+            files: &concern.files,
         }
     }
 }

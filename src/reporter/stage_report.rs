@@ -30,6 +30,9 @@ pub struct StageReport {
     pub not_updated: Vec<FailedRun>,
     /// Runs archived in this execution whose record has no stop time.
     pub without_stop_time: BTreeSet<Run>,
+    /// Runs archived in this execution whose record names files that it does not
+    /// have.
+    pub incomplete: BTreeSet<Run>,
     /// Runs that were planned, but left by a shutdown or a stop.
     pub left: usize,
     /// Runs that wait beyond the limit of this execution.
@@ -125,6 +128,7 @@ impl StageReport {
             failed: Vec::new(),
             not_updated: Vec::new(),
             without_stop_time: BTreeSet::new(),
+            incomplete: BTreeSet::new(),
             left: 0,
             beyond_limit: 0,
             late: 0,

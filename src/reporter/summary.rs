@@ -346,6 +346,13 @@ fn log_stage(report: &StageReport) {
             log::info!("  {title}: {} run(s) {what}: {runs}", runs.len());
         }
     }
+    if !report.incomplete.is_empty() {
+        log::warn!(
+            "  {title}: {} incomplete record(s), archived without what they lack: {}",
+            report.incomplete.len(),
+            ranges(report.incomplete.iter())
+        );
+    }
     if !report.never_settled.is_empty() {
         log::warn!(
             "  {title}: {} run(s) were still being written a day after they were first seen: {}",

@@ -1,11 +1,13 @@
 //! The status report as the operations manual shows it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::backlog::Failure;
+use super::records::RecordFindings;
 use super::{Comparison, Memory, Source, Status};
 use crate::logging::RULE;
 use crate::run::Run;
@@ -16,6 +18,9 @@ const LINE: &str = "------------------------------------------------------------
 
 /// How many failed runs of a stage are listed with their reasons.
 const FAILURES: usize = 10;
+
+/// How many groups of records with the same fault are listed.
+const CONCERNS: usize = 20;
 
 /// How long a reason is at most.
 const REASON: usize = 100;
@@ -43,6 +48,7 @@ pub fn render(status: &Status) -> String {
         page.line("");
     }
     page.not_archived(status);
+    page.records(&status.records);
     if status.compare {
         page.banner("STATE COMPARISON");
         page.line("");
@@ -255,6 +261,35 @@ impl Page {
             self.0.push_str(&part.0);
             self.line("");
         }
+    }
+
+    /// Records of archived runs that need a look. Where there are none, the report is
+    /// as the operations manual shows it.
+    fn records(&mut self, records: &RecordFindings) {
+        if records.is_empty() {
+            return;
+        }
+        self.heading("RECORDS OF ARCHIVED RUNS THAT NEED A LOOK");
+        for (name, meaning, concerns) in records.each() {
+            if concerns.is_empty() {
+                continue;
+            }
+            let runs: u64 = concerns.iter().map(|concern| concern.runs.len()).sum();
+            self.field(name, &format!("{runs} {meaning}"));
+            for concern in concerns.iter().take(CONCERNS) {
+                self.line(&format!("    {}", concern.sentence()));
+            }
+            if let Some(others) = concerns.get(CONCERNS..).filter(|others| !others.is_empty()) {
+                let others = others.iter().flat_map(|concern| concern.runs.iter());
+                let others: RunSet = others.collect::<BTreeSet<Run>>().into_iter().collect();
+                self.line(&format!(
+                    "    and {} more: {}",
+                    others.len(),
+                    listed(&others)
+                ));
+            }
+        }
+        self.line("");
     }
 
     fn failures(&mut self, stage: &str, memory: &Memory) {

@@ -1,11 +1,15 @@
 //! Reads one run record.
 
 mod decode;
+mod labels;
 mod listing;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+
+use log::Level;
 
 use crate::error::{Error, Result};
 use crate::faults::fs::File;
@@ -45,6 +49,26 @@ pub struct RunRecord {
     pub files: Vec<FclFile>,
     /// The second load.
     pub update: Update,
+    /// Files that are not there though something names them: the .fcl files of
+    /// processes that ranks.txt, boot.txt or metadata.txt list, and the sources of
+    /// files that `fhiclize_generate` asks for. Sources first.
+    pub missing: Vec<String>,
+}
+
+/// How what is odd about a record is told: to the log, or not at all where it was
+/// told before.
+#[derive(Debug, Clone, Copy)]
+struct Voice {
+    run: Run,
+    is_quiet: bool,
+}
+
+impl Voice {
+    fn say(self, level: Level, text: fmt::Arguments<'_>) {
+        if !self.is_quiet {
+            log::log!(level, "run {}: {text}", self.run);
+        }
+    }
 }
 
 /// What becomes known of a run only while it goes on: its second load.
@@ -70,7 +94,22 @@ impl RunRecord {
     /// [`Error::Io`] naming the file if one can't be read, [`Error::RunRecord`]
     /// if there is no .fcl file or one is too large.
     pub fn read(run: Run, path: &Path, options: &Options) -> Result<RunRecord> {
-        let listing = Listing::read(run, path)?;
+        let is_quiet = false;
+        RunRecord::read_with(Voice { run, is_quiet }, path, options)
+    }
+
+    /// Reads a run record that was read before: what is odd about it was logged then.
+    ///
+    /// # Errors
+    /// Those of [`RunRecord::read`].
+    pub fn read_again(run: Run, path: &Path, options: &Options) -> Result<RunRecord> {
+        let is_quiet = true;
+        RunRecord::read_with(Voice { run, is_quiet }, path, options)
+    }
+
+    fn read_with(voice: Voice, path: &Path, options: &Options) -> Result<RunRecord> {
+        let run = voice.run;
+        let listing = Listing::read(voice, path)?;
         if listing.fcl.is_empty() {
             return Err(Error::RunRecord {
                 path: path.to_path_buf(),
@@ -82,9 +121,10 @@ impl RunRecord {
         }
         let mut files = Vec::with_capacity(listing.fcl.len() + Generated::ALL.len());
         for (entity, file) in &listing.fcl {
-            let text = read_text(run, &path.join(file))?;
+            let text = read_text(voice, &path.join(file))?;
             if text.trim().is_empty() {
-                log::warn!("run {run}: {} is empty", Path::new(file).display());
+                let file = Path::new(file).display();
+                voice.say(Level::Warn, format_args!("{file} is empty"));
             }
             files.push(FclFile {
                 entity: entity.clone(),
@@ -92,28 +132,17 @@ impl RunRecord {
             });
         }
 
-        let wanted = listing.wanted(options.generate);
-        let metadata = listing
-            .txt
-            .contains("metadata.txt")
-            .then(|| read_text(run, &path.join("metadata.txt")))
-            .transpose()?;
-        for generated in wanted {
-            let text = match (generated.source(), &metadata) {
-                ("metadata.txt", None) => continue,
-                ("metadata.txt", Some(text)) => text.clone(),
-                (source, _) => read_text(run, &path.join(source))?,
+        let sources = Sources::read(voice, path, &listing, options)?;
+        for generated in listing.wanted(options.generate) {
+            let Some(text) = sources.text(generated.source()) else {
+                continue;
             };
-            let Some(converted) = generate(generated, run, &text) else {
+            let Some(converted) = generate(generated, run, text) else {
                 continue;
             };
             for note in &converted.notes {
-                log::log!(
-                    note.level,
-                    "run {run}: {}: {}",
-                    generated.source(),
-                    note.text
-                );
+                let source = generated.source();
+                voice.say(note.level, format_args!("{source}: {}", note.text));
             }
             files.push(FclFile {
                 entity: generated.entity().to_string(),
@@ -122,12 +151,22 @@ impl RunRecord {
         }
         files.sort_by(|a, b| a.entity.cmp(&b.entity));
 
+        let missing = sources.missing(&listing, options);
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            voice.say(
+                Level::Warn,
+                format_args!("not there, and so not archived: {missing}"),
+            );
+        }
+        let metadata = sources.text("metadata.txt");
         Ok(RunRecord {
             run,
             path: path.to_path_buf(),
-            configuration: configuration(run, metadata.as_deref()),
+            configuration: configuration(voice, metadata),
             files,
-            update: update(metadata.as_deref().unwrap_or_default(), &listing, options),
+            update: update(metadata.unwrap_or_default(), &listing, options),
+            missing,
         })
     }
 
@@ -137,12 +176,56 @@ impl RunRecord {
     /// # Errors
     /// Those of [`RunRecord::read`].
     pub fn read_update(run: Run, path: &Path, options: &Options) -> Result<Update> {
-        let listing = Listing::read(run, path)?;
+        let is_quiet = true;
+        let voice = Voice { run, is_quiet };
+        let listing = Listing::read(voice, path)?;
         if !listing.txt.contains("metadata.txt") {
             return Ok(Update::default());
         }
-        let metadata = read_text(run, &path.join("metadata.txt"))?;
+        let metadata = read_text(voice, &path.join("metadata.txt"))?;
         Ok(update(&metadata, &listing, options))
+    }
+}
+
+/// The texts of a record's .txt files, by name.
+struct Sources(BTreeMap<&'static str, String>);
+
+impl Sources {
+    /// Reads the sources of what is to be made, and those that name the processes.
+    fn read(voice: Voice, path: &Path, listing: &Listing, options: &Options) -> Result<Sources> {
+        let mut texts = BTreeMap::new();
+        for generated in Generated::ALL {
+            let source = generated.source();
+            let is_needed = options.generate.contains(&generated) || source == "metadata.txt";
+            let is_known = texts.contains_key(source) || !listing.txt.contains(source);
+            if is_known || !(is_needed || labels::SOURCES.contains(&source)) {
+                continue;
+            }
+            match read_text(voice, &path.join(source)) {
+                Ok(text) => drop(texts.insert(source, text)),
+                Err(error) if is_needed => return Err(error),
+                // Nothing is made of it.
+                Err(_) => {}
+            }
+        }
+        Ok(Sources(texts))
+    }
+
+    fn text(&self, source: &str) -> Option<&str> {
+        self.0.get(source).map(String::as_str)
+    }
+
+    /// The names of the files that should be there and are not.
+    fn missing(&self, listing: &Listing, options: &Options) -> Vec<String> {
+        let sources = listing.missing_sources(options.generate);
+        let labels = labels::named(|source| self.text(source));
+        let labels = labels
+            .into_iter()
+            .filter(|label| !listing.fcl.contains_key(label));
+        let sources = sources.into_iter().map(str::to_owned);
+        sources
+            .chain(labels.map(|label| format!("{label}.fcl")))
+            .collect()
     }
 }
 
@@ -182,23 +265,29 @@ fn update(metadata: &str, listing: &Listing, options: &Options) -> Update {
 }
 
 /// The name under which the run is archived in artdaqDB, behind `<run>/`.
-fn configuration(run: Run, metadata: Option<&str>) -> String {
+fn configuration(voice: Voice, metadata: Option<&str>) -> String {
     let named = metadata.and_then(|text| Facts::read(text).config_name);
     if let Some(name) = named {
         return name.replace(|c: char| c == '/' || c.is_control(), "_");
     }
     if metadata.is_some() {
-        log::warn!(
-            "run {run}: no \"Config name:\" in metadata.txt, archived as {DEFAULT_CONFIGURATION:?}"
+        voice.say(
+            Level::Warn,
+            format_args!(
+                "no \"Config name:\" in metadata.txt, archived as {DEFAULT_CONFIGURATION:?}"
+            ),
         );
     } else {
-        log::info!("run {run}: no metadata.txt, archived as {DEFAULT_CONFIGURATION:?}");
+        voice.say(
+            Level::Info,
+            format_args!("no metadata.txt, archived as {DEFAULT_CONFIGURATION:?}"),
+        );
     }
     DEFAULT_CONFIGURATION.to_string()
 }
 
 /// Reads a regular file of a run record as text.
-fn read_text(run: Run, path: &Path) -> Result<String> {
+fn read_text(voice: Voice, path: &Path) -> Result<String> {
     let failed = |source| Error::io("read", path, source);
     let file = File::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
@@ -223,7 +312,7 @@ fn read_text(run: Run, path: &Path) -> Result<String> {
     }
     let decoded = decode(bytes);
     for remark in &decoded.remarks {
-        log::warn!("run {run}: {}: {remark}", path.display());
+        voice.say(Level::Warn, format_args!("{}: {remark}", path.display()));
     }
     Ok(decoded.text)
 }

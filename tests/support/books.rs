@@ -39,6 +39,7 @@ pub fn assert_readable(test: &Test) -> usize {
                 RunList::new(path).read().unwrap();
             }
             "journal.json"
+            | "records.json"
             | "in_progress.json"
             | "import_failures.json"
             | "migrate_failures.json" => {

@@ -17,6 +17,7 @@ use crate::pipeline::forecast::{self, Seen};
 use crate::pipeline::journal::{FailureClass, Journal, Store};
 use crate::pipeline::settle::{self, Readiness};
 use crate::reporter::backlog::{Declaration, Failure, FailureDetails, Remembered};
+use crate::reporter::records::{Concern, RecordFindings};
 use crate::reporter::{Inputs, Place, Status, dashboard, history, html, json, text};
 use crate::run::{Run, StageKind};
 use crate::run_record::Snapshot;
@@ -180,7 +181,16 @@ fn remembered(journal: &Journal) -> Result<Remembered> {
         ignored: declarations(journal),
         failed_imports: failures(journal, StageKind::Import)?,
         failed_migrations: failures(journal, StageKind::Migrate)?,
+        records: record_findings(journal),
     })
+}
+
+fn record_findings(journal: &Journal) -> RecordFindings {
+    let notes = journal.record_notes();
+    let missing = notes.iter().map(|(run, note)| (*run, &*note.missing));
+    RecordFindings {
+        incomplete: Concern::group(missing),
+    }
 }
 
 fn declarations(journal: &Journal) -> Vec<Declaration> {

@@ -12,6 +12,7 @@ use crate::pipeline::{Done, Job, Planned, Survey};
 use crate::run::{Run, StageKind};
 use crate::run_set::RunSet;
 use crate::state::State;
+use crate::sys::sync;
 
 /// One thread has the ledger, so that many results share one write.
 #[derive(Debug)]
@@ -162,7 +163,11 @@ impl Ledger<'_> {
         failed: Vec<(Run, FailureDetails)>,
     ) -> Result<()> {
         let incomplete = &self.journal.incomplete;
+        let mut records = sync::lock(&self.journal.records);
         for (run, done) in archived {
+            if let Some(note) = &done.note {
+                records.note(*run, (**note).clone());
+            }
             self.archived.insert(*run);
             self.failures.remove(*run);
             self.in_progress.remove(run);
@@ -177,6 +182,8 @@ impl Ledger<'_> {
         }
         self.write()?;
         incomplete.save()?;
+        records.save()?;
+        drop(records);
         self.write_in_progress(&archived.iter().map(|(run, _)| *run).collect())
     }
 

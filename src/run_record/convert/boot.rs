@@ -85,6 +85,18 @@ pub fn convert(text: &str) -> Converted {
     notes.finish(text, out)
 }
 
+/// Returns the labels of the processes.
+#[must_use]
+pub fn labels(text: &str) -> Vec<&str> {
+    let boot = Boot::read(text);
+    let attributes = boot.processes.iter().flat_map(Block::attributes);
+    let labels = attributes.filter(|(name, _)| *name == "label");
+    labels
+        .flat_map(|(_, values)| values)
+        .map(|(_, value)| split_value(value).0)
+        .collect()
+}
+
 /// Whether a boot.txt is FHiCL already. A few lines of `key: value` could be
 /// either, so there must be something that DAQInterface's own format does not
 /// have. A real boot.txt of that format is no FHiCL: it has keys of several

@@ -8,6 +8,9 @@ use super::notes::{Notes, Oddity};
 /// The column whose value names a row.
 const RANK: &str = "rank";
 
+/// The column whose value names a process.
+const LABEL: &str = "label";
+
 /// Makes `ranks.fcl`: a table with the header and a sequence for each row,
 /// named by its rank. Rows keep all their columns, however many they are:
 /// records of 2018 and 2019 have no subsystem.
@@ -72,4 +75,22 @@ fn rank<'a>(row: &[&'a str], header: usize, column: Option<usize>) -> &'a str {
         .or_else(|| row.last())
         .copied()
         .unwrap_or_default()
+}
+
+/// Returns the labels of the processes, where the header says which column has them.
+#[must_use]
+pub fn labels(text: &str) -> Vec<&str> {
+    let rows = text.lines().map(|line| line.split_whitespace());
+    let mut rows = rows.filter(|row| {
+        let first = row.clone().next();
+        first.is_some_and(|first| !first.starts_with('#'))
+    });
+    let column = rows
+        .next()
+        .and_then(|mut header| header.position(|name| name.eq_ignore_ascii_case(LABEL)));
+    match column {
+        // Columns that some rows lack come behind it.
+        Some(column) => rows.filter_map(|mut row| row.nth(column)).collect(),
+        None => Vec::new(),
+    }
 }
