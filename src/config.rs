@@ -132,6 +132,9 @@ pub struct SourceFiles {
     /// For how long nothing of a record must have changed before it is archived; zero
     /// for records that are known to be whole.
     pub settle: Duration,
+    /// For how long after its import or its last change a record is recent: what it
+    /// gains then is added by itself.
+    pub recheck: Duration,
     /// Runs below this one are left alone.
     pub first_run: Option<Run>,
 }

@@ -21,8 +21,10 @@ pub use journal::{FailureDetails, Journal, Memory, RecordNote, Store};
 pub use migrator::{MigrateOptions, Migrator};
 use plan::Outlook;
 pub use plan::Plan;
+pub use recheck::Recheck;
 pub use settle::{Noted, Patience, Readiness};
 
+mod compare;
 pub mod event;
 pub mod forecast;
 mod fuzz;
@@ -31,6 +33,7 @@ pub mod incomplete;
 pub mod journal;
 pub mod migrator;
 mod plan;
+pub mod recheck;
 pub mod recovery;
 mod rest;
 pub mod settle;
@@ -82,6 +85,12 @@ pub trait Stage: Sync {
     fn readiness(&self, run: Run, noted: Option<&Noted>) -> Readiness {
         let _ = (run, noted);
         Readiness::Ready
+    }
+
+    /// The archive's stamp of a run that was published, where it has stamps.
+    fn stamp(&self, run: Run) -> Option<u64> {
+        let _ = run;
+        None
     }
 
     /// Identifies the source of a run as it is now: another text means that
@@ -202,11 +211,14 @@ pub struct Done {
     pub without_stop_time: bool,
     /// Whether the stop time may still come: the record has a metadata.txt.
     pub awaits_stop_time: bool,
-    /// Whether artdaqDB has the stop time of a run that was archived without it.
+    /// Whether artdaqDB has the stop time of a run that was archived without it, or
+    /// none is to come.
     pub gained_stop_time: bool,
     /// Whether documents were added to a run that was archived, so that UconDB has
     /// less than artdaqDB.
     pub has_more: bool,
+    /// Whether nothing was added but times.
+    pub adds_times_only: bool,
     /// Whether the archive had everything already, so that nothing was stored.
     pub stored_nothing: bool,
     /// What is known now of the run's record.
@@ -235,9 +247,8 @@ pub struct Survey<J> {
     pub jobs: BTreeMap<Run, J>,
     /// What would add to archived runs what they lack.
     pub updates: BTreeMap<Run, J>,
-    /// Runs that a killed execution may have archived without noting that they
-    /// have no stop time.
-    pub unnoted: BTreeSet<Run>,
+    /// What a look at the records of archived runs brought.
+    pub recheck: Recheck,
     /// The runs that each store has.
     pub sightings: Vec<(Store, BTreeSet<Run>)>,
     /// Whether the archive exists, empty or not.
@@ -259,7 +270,7 @@ impl<J> Default for Survey<J> {
             archived: BTreeSet::new(),
             jobs: BTreeMap::new(),
             updates: BTreeMap::new(),
-            unnoted: BTreeSet::new(),
+            recheck: Recheck::default(),
             sightings: Vec::new(),
             archive_exists: true,
             asks_elsewhere: false,
@@ -420,6 +431,7 @@ fn work<S: Stage>(
         }
         _ => Vec::new(),
     };
+    report.changed_records = std::mem::take(&mut survey.recheck.changed);
     let source = survey.source.clone();
     let taken: RunSet = plan.to_archive().into_iter().collect();
     let left = left.difference(&taken);
@@ -440,6 +452,7 @@ fn work<S: Stage>(
         .into_iter()
         .filter(|run| !archived.contains(run))
         .collect();
+    rest::note_records(report, journal);
     rest::note_rest(report, &ledger.backlog(), ledger.failures(), &source);
     Ok(())
 }

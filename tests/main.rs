@@ -25,6 +25,7 @@ mod hostile_server;
 mod ignored_runs;
 mod incomplete_runs;
 mod interruption;
+mod later_files;
 mod lock_and_signals;
 mod logging_lines;
 mod logging_rotation;

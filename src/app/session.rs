@@ -8,7 +8,7 @@ use crate::artdaqdb::ArtdaqDb;
 use crate::cli::{CommandLine, Mode};
 use crate::config::Config;
 use crate::error::Result;
-use crate::pipeline::importer::ListUcondb;
+use crate::pipeline::importer::{ListUcondb, RecheckSettings};
 use crate::pipeline::{self, Fuzz, Importer, Journal, MigrateOptions, Migrator, Settings};
 use crate::run::Run;
 use crate::run_record::Generated;
@@ -89,6 +89,15 @@ impl<'a> Session<'a> {
             &self.journal,
             parts::patience(self.config),
         )
+    }
+
+    /// How the import stage looks at the records of archived runs.
+    pub(super) fn recheck(&self) -> RecheckSettings {
+        RecheckSettings {
+            recent: self.config.source_files.recheck,
+            workers: self.config.app.parallel_workers,
+            only: self.command.runs.clone(),
+        }
     }
 
     /// The runs that UconDB has in any of its folders.

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::Configuration;
 use super::document::StoredDocument;
+use super::{Configuration, Inspection};
 use crate::fhicl;
-use crate::run::{FclFile, Run};
+use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 
 /// The document of each entity that counts: the one assigned last, and among
 /// equals the one with the greater oid.
@@ -59,6 +59,35 @@ pub(super) fn configuration(
     }
 }
 
+/// A run of these documents; `version` is its whole name.
+pub(super) fn inspection(run: Run, version: &str, documents: Vec<StoredDocument>) -> Inspection {
+    let instants = documents.iter().flat_map(assigned);
+    let (first, last) = (instants.clone().min(), instants.max());
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for entity in documents.iter().flat_map(|document| &document.entities) {
+        *counts.entry(entity.clone()).or_default() += 1;
+    }
+    // Each load adds a schema document, which says the same.
+    counts.retain(|entity, count| *count > 1 && entity != SCHEMA_ENTITY);
+    Inspection {
+        configuration: configuration(version, newest(run, documents)),
+        first,
+        last,
+        superseded: counts.into_keys().collect(),
+    }
+}
+
+/// The time stamp after which a run's next documents come.
+pub(super) fn last_time(documents: &[StoredDocument]) -> Option<Timestamp> {
+    documents.iter().flat_map(assigned).max()
+}
+
+/// When a document was assigned to its configurations.
+fn assigned(document: &StoredDocument) -> impl Iterator<Item = Timestamp> + Clone + '_ {
+    let configurations = document.configurations.iter();
+    configurations.filter_map(|configuration| instant(&configuration.assigned))
+}
+
 /// Whether a run that is partly there needs this file, too: it has no document
 /// of it, or one that says something else.
 pub(super) fn is_missing(file: &FclFile, newest: &BTreeMap<String, StoredDocument>) -> bool {
@@ -79,13 +108,19 @@ fn age(document: &StoredDocument) -> (Option<Timestamp>, Option<&str>, &str) {
     (instant, text, &document.oid)
 }
 
-fn instant(text: &str) -> Option<Timestamp> {
+pub(super) fn instant(text: &str) -> Option<Timestamp> {
     Timestamp::strptime("%Y-%m-%dT%H:%M:%S%.f%z", text).ok()
 }
 
 fn note_duplicate(run: Run, entity: &str, kept: &StoredDocument, other: &StoredDocument) {
     if kept.text == other.text {
         log::debug!("Run {run}: {entity} has two documents that say the same");
+    } else if age(kept).0 > age(other).0 {
+        log::debug!(
+            "Run {run}: {entity}: document {} supersedes {}",
+            kept.oid,
+            other.oid
+        );
     } else {
         log::warn!(
             "Run {run}: {entity} has two documents that differ; {} is the later one and is \

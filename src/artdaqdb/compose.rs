@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
+
 use super::document::{self, DocumentHead, Sink};
 use super::index::Oid;
-use super::{RUN_HISTORY, SYSTEM_LAYOUT, time_stamp};
+use super::{RUN_HISTORY, SYSTEM_LAYOUT, time_stamp_after};
 use crate::error::{Error, Result};
 use crate::fhicl;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
@@ -41,9 +43,15 @@ impl<'a> Composition<'a> {
     }
 
     /// Writes the document, for configuration `version` (`<run>/<name>`). Returns the
-    /// time at which it was assigned: now.
-    pub(super) fn write(&self, version: &str, oid: Oid, sink: &mut impl Sink) -> String {
-        let assigned = time_stamp();
+    /// time at which it was assigned: now, or just after `last`, whatever the clock says.
+    pub(super) fn write(
+        &self,
+        version: &str,
+        oid: Oid,
+        last: Option<Timestamp>,
+        sink: &mut impl Sink,
+    ) -> String {
+        let assigned = time_stamp_after(last);
         let head = DocumentHead {
             oid: &oid.to_string(),
             collection: collection_of(&self.file.entity),

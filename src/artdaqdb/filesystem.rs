@@ -15,13 +15,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use jiff::Timestamp;
+
 use self::lock::{ArchiveLock, Held};
 use super::compose::{Composition, collection_of};
 use super::document::{self, StoredDocument, Text};
 use super::index::{Entry, Oid};
 use super::{
-    ArtdaqDb, ArtdaqUri, Configuration, Documents, NativeDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT,
-    address, choice, system_metadata,
+    ArtdaqDb, ArtdaqUri, Configuration, Documents, Inspection, NativeDb, Presence, RUN_HISTORY,
+    SYSTEM_LAYOUT, address, choice, system_metadata,
 };
 use crate::durable::{self, Unsynced, Volume, WriteOut};
 use crate::error::{Disposition, Error, Remedy, Result};
@@ -273,6 +275,7 @@ impl FilesystemDb {
         run: Run,
         version: &str,
         files: &[(&FclFile, Oid)],
+        last: Option<Timestamp>,
     ) -> Result<Written> {
         // Before the first document.
         self.volume();
@@ -284,7 +287,7 @@ impl FilesystemDb {
             let composition = Composition::of(run, file)?;
             let (temporary, file_of_document) = durable::open_temporary(&path, durable::SHARED)?;
             let mut text = Text::new(&mut buffer, file_of_document);
-            let assigned = composition.write(version, *oid, &mut text);
+            let assigned = composition.write(version, *oid, last, &mut text);
             text.finish()
                 .map_err(|source| Error::io("write", &path, source))?;
             written
@@ -382,10 +385,12 @@ impl FilesystemDb {
         if presence == Some(Presence::Whole) {
             return Err(self.refuse(format!("run {run} is archived already, as {version}")));
         }
-        let present = match presence {
-            None => BTreeMap::new(),
-            Some(_) => choice::newest(run, self.read_documents(run)?),
+        let documents = match presence {
+            None => Vec::new(),
+            Some(_) => self.read_documents(run)?,
         };
+        let last = choice::last_time(&documents);
+        let present = choice::newest(run, documents);
         let mut missing = Vec::new();
         for file in files
             .iter()
@@ -398,7 +403,46 @@ impl FilesystemDb {
             };
             missing.push((file, oid));
         }
-        let written = self.write_documents(run, &version, &missing)?;
+        let written = self.write_documents(run, &version, &missing, last)?;
+        self.lock().add(load, written, self.volume());
+        Ok(())
+    }
+
+    /// Writes documents that count from the next publication on, instead of others of
+    /// their entities.
+    fn supersede(&self, run: Run, files: &[FclFile]) -> Result<()> {
+        let known = self.lock().version(run)?;
+        let version = known.ok_or_else(|| {
+            self.refuse(format!("run {run} is not archived, so it can't be updated"))
+        })?;
+        let load = self.load()?;
+        let documents = self.read_documents(run)?;
+        let mut collections = self.lock();
+        let pending = collections.pending_of(run);
+        let instants = pending
+            .iter()
+            .filter_map(|it| choice::instant(&it.assigned));
+        let last = instants.chain(choice::last_time(&documents)).max();
+        let mut chosen = Vec::new();
+        for file in files {
+            let stored = documents.iter();
+            let stored = stored.filter(|document| document.entities.contains(&file.entity));
+            let stored = stored.filter_map(|document| Oid::parse(&document.oid));
+            let waiting = pending.iter().filter(|it| it.entity == file.entity);
+            let lowest = stored.chain(waiting.map(|it| it.oid)).min();
+            let oid = match lowest {
+                None => Oid::of_names(&[&version, &file.entity, "0"]),
+                // The same again, should this execution be killed before it is published.
+                Some(lowest) => lowest
+                    .before(&[&version, &file.entity, &lowest.to_string()])
+                    .ok_or_else(|| {
+                        self.refuse(format!("run {run}: no identity sorts before {lowest}"))
+                    })?,
+            };
+            chosen.push((file, oid));
+        }
+        drop(collections);
+        let written = self.write_documents(run, &version, &chosen, last)?;
         self.lock().add(load, written, self.volume());
         Ok(())
     }
@@ -433,8 +477,8 @@ impl FilesystemDb {
         collections.system_layout.publish(&system_layout)
     }
 
-    /// Reads the newest documents of a run.
-    fn read_run(&self, run: Run) -> Result<Configuration> {
+    /// The whole name of a whole run.
+    fn version_of_whole(&self, run: Run) -> Result<String> {
         let version = {
             let mut collections = self.lock();
             match collections.presence(run)? {
@@ -450,8 +494,19 @@ impl FilesystemDb {
             }
             collections.version(run)?.unwrap_or_default()
         };
+        Ok(version)
+    }
+
+    /// Reads the newest documents of a run.
+    fn read_run(&self, run: Run) -> Result<Configuration> {
+        let version = self.version_of_whole(run)?;
         let newest = choice::newest(run, self.read_documents(run)?);
         Ok(choice::configuration(&version, newest))
+    }
+
+    fn inspect_run(&self, run: Run) -> Result<Inspection> {
+        let version = self.version_of_whole(run)?;
+        Ok(choice::inspection(run, &version, self.read_documents(run)?))
     }
 
     fn refuse(&self, problem: String) -> Error {
@@ -510,6 +565,17 @@ impl Collections {
         Ok(None)
     }
 
+    /// The documents of a run that wait to be published.
+    fn pending_of(&mut self, run: Run) -> Vec<Entry> {
+        let number = run.to_string();
+        let all = self.each();
+        let pending = all.iter().flat_map(|(_, collection)| collection.pending());
+        pending
+            .filter(|entry| entry.run == number)
+            .cloned()
+            .collect()
+    }
+
     /// An oid for another document of this entity: the first that is not taken.
     fn next_oid(&mut self, run: Run, version: &str, entity: &str) -> Result<Oid> {
         let collection = match entity {
@@ -557,21 +623,7 @@ impl ArtdaqDb for FilesystemDb {
     }
 
     fn update(&self, run: Run, files: &[FclFile]) -> Result<()> {
-        let known = self.lock().version(run)?;
-        let version = known.ok_or_else(|| {
-            self.refuse(format!("run {run} is not archived, so it can't be updated"))
-        })?;
-        let load = self.load()?;
-        let files = {
-            let mut collections = self.lock();
-            files
-                .iter()
-                .map(|file| Ok((file, collections.next_oid(run, &version, &file.entity)?)))
-                .collect::<Result<Vec<_>>>()?
-        };
-        let written = self.write_documents(run, &version, &files)?;
-        self.lock().add(load, written, self.volume());
-        Ok(())
+        self.supersede(run, files)
     }
 
     fn publish(&self) -> Result<()> {
@@ -606,6 +658,22 @@ impl ArtdaqDb for FilesystemDb {
 
     fn read(&self, run: Run) -> Result<Configuration> {
         self.read_run(run).map_err(|error| self.cause(error))
+    }
+
+    fn inspect(&self, run: Run) -> Result<Inspection> {
+        self.inspect_run(run).map_err(|error| self.cause(error))
+    }
+
+    fn stamps(&self) -> Result<Option<BTreeMap<Run, u64>>> {
+        let mut collections = self.lock();
+        let stamps = collections.run_history.stamps()?;
+        Ok(Some(
+            stamps.iter().map(|(run, stamp)| (*run, *stamp)).collect(),
+        ))
+    }
+
+    fn stamp(&self, run: Run) -> Result<Option<u64>> {
+        Ok(self.lock().run_history.stamps()?.get(&run).copied())
     }
 }
 

@@ -28,6 +28,39 @@ impl Oid {
         Oid(bytes)
     }
 
+    /// An identity that sorts just before this one, for what these names name. None if
+    /// there is none.
+    ///
+    /// Of several documents of one entity the real tools read the one that sorts first.
+    #[must_use]
+    pub fn before(self, names: &[&str]) -> Option<Oid> {
+        let mut wide = [0; 16];
+        wide[4..].copy_from_slice(&self.0);
+        let number = u128::from_be_bytes(wide);
+        let [a, b, c, d, e, ..] = Oid::of_names(names).0;
+        // Far enough that it is no other document's, near enough that there is always
+        // room for the next one.
+        let step = u128::from(u64::from_be_bytes([0, 0, 0, a, b, c, d, e])) + 1;
+        let before = match number.checked_sub(step) {
+            Some(before) => before,
+            None => number.checked_sub(1)?,
+        };
+        let mut oid = Oid([0; 12]);
+        oid.0.copy_from_slice(&before.to_be_bytes()[4..]);
+        Some(oid)
+    }
+
+    /// A number that stands for the document in a run's [stamp](super::ArtdaqDb::stamps).
+    #[must_use]
+    pub fn weight(self) -> u64 {
+        let mut text = [0; 24];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        weight(&text)
+    }
+
     /// Its bytes.
     #[must_use]
     pub fn bytes(self) -> [u8; 12] {
@@ -49,6 +82,25 @@ impl Oid {
     }
 }
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// [`Oid::weight`] of an identity that is not parsed: there are millions in an index.
+#[inline]
+pub(super) fn weight(text: &[u8; 24]) -> u64 {
+    let [first, second, third] = text.as_chunks().0 else {
+        return 0;
+    };
+    let mixed = u64::from_le_bytes(*first).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        ^ u64::from_le_bytes(*second)
+            .rotate_left(23)
+            .wrapping_mul(0xc2b2_ae3d_27d4_eb4f)
+        ^ u64::from_le_bytes(*third)
+            .rotate_left(41)
+            .wrapping_mul(0x1656_67b1_9e37_79f9);
+    // Added up over the documents of a run, whatever their order.
+    mixed ^ (mixed >> 31)
+}
+
 fn digit(character: u8) -> Option<u8> {
     match character {
         b'0'..=b'9' => Some(character - b'0'),
@@ -59,7 +111,6 @@ fn digit(character: u8) -> Option<u8> {
 
 impl fmt::Display for Oid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         for byte in self.0 {
             f.write_char(DIGITS[usize::from(byte >> 4)].into())?;
             f.write_char(DIGITS[usize::from(byte & 15)].into())?;

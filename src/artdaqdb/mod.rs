@@ -12,10 +12,14 @@ pub mod mongo;
 mod system_metadata;
 pub mod tools;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 pub use self::address::ArtdaqUri;
 use self::address::Kind;
+use crate::clock;
 use crate::error::Result;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 use crate::shutdown::Shutdown;
@@ -72,7 +76,9 @@ pub trait ArtdaqDb: Send + Sync {
     /// A run that is wholly there; a file that is not FHiCL; the database.
     fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()>;
 
-    /// Adds documents to a run that is there, or in the course of being inserted.
+    /// Adds documents to a run that is there, or in the course of being inserted. Of an
+    /// entity that has documents, the new one counts from then on, for the real tools,
+    /// too.
     ///
     /// # Errors
     /// A run that is not there; a file that is not FHiCL; the database.
@@ -117,6 +123,50 @@ pub trait ArtdaqDb: Send + Sync {
     /// # Errors
     /// A run that is not there or not whole; a document that can't be read.
     fn read(&self, run: Run) -> Result<Configuration>;
+
+    /// Reads a run back, with what its documents tell of how it came to be.
+    ///
+    /// # Errors
+    /// Those of [`read`](ArtdaqDb::read).
+    fn inspect(&self, run: Run) -> Result<Inspection> {
+        Ok(Inspection {
+            configuration: self.read(run)?,
+            first: None,
+            last: None,
+            superseded: BTreeSet::new(),
+        })
+    }
+
+    /// A number for each run that is another one when the run's documents are others.
+    /// `None` if that takes reading them.
+    ///
+    /// # Errors
+    /// The database can't be reached or read.
+    fn stamps(&self) -> Result<Option<BTreeMap<Run, u64>>> {
+        Ok(None)
+    }
+
+    /// The same for one run, after it was published.
+    ///
+    /// # Errors
+    /// The database can't be reached or read.
+    fn stamp(&self, run: Run) -> Result<Option<u64>> {
+        let _ = run;
+        Ok(None)
+    }
+}
+
+/// A run as artdaqDB holds it, and how it came to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspection {
+    /// The files that count.
+    pub configuration: Configuration,
+    /// When the first of its documents was stored, if that is known.
+    pub first: Option<Timestamp>,
+    /// When the last one was.
+    pub last: Option<Timestamp>,
+    /// The entities that have documents which do not count.
+    pub superseded: BTreeSet<String>,
 }
 
 /// An artdaqDB that the archiver reads and writes itself, and against which the
@@ -176,7 +226,15 @@ fn name_of(configuration: &str) -> &str {
 /// time with its offset.
 #[must_use]
 pub fn time_stamp() -> String {
-    jiff::ZonedDateTime::now()
+    time_stamp_after(None)
+}
+
+/// The same, but later than the last time stamp of the run: those of a run's
+/// documents only grow, whatever the clock does, as the latest document counts.
+fn time_stamp_after(last: Option<Timestamp>) -> String {
+    let least = last.and_then(|last| last.checked_add(SignedDuration::from_millis(1)).ok());
+    let time = clock::now().max(least.unwrap_or(Timestamp::MIN));
+    time.to_zoned_datetime(TimeZone::system())
         .strftime("%Y-%m-%dT%H:%M:%S%.3f%z")
         .to_string()
 }

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{RawDocumentBuf, doc, rawdoc};
 use mongodb::error::Error as DriverError;
@@ -22,8 +23,8 @@ use super::compose::{Composition, collection_of};
 use super::document::{self, StoredDocument};
 use super::index::Oid;
 use super::{
-    ArtdaqDb, Configuration, Documents, NativeDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT, choice,
-    run_of, system_metadata,
+    ArtdaqDb, Configuration, Documents, Inspection, NativeDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT,
+    choice, run_of, system_metadata,
 };
 use crate::error::{Disposition, Error, Remedy, Result};
 use crate::run::{FclFile, Run};
@@ -237,11 +238,17 @@ impl Archive {
     }
 
     /// The documents of files, each under its identity.
-    fn compose(&self, run: Run, version: &str, files: &[(&FclFile, Oid)]) -> Result<Batch> {
+    fn compose(
+        &self,
+        run: Run,
+        version: &str,
+        files: &[(&FclFile, Oid)],
+        last: Option<Timestamp>,
+    ) -> Result<Batch> {
         let mut batch = Batch::default();
         for (file, oid) in files {
             let mut bson = Bson::new(*oid);
-            Composition::of(run, file)?.write(version, *oid, &mut bson);
+            Composition::of(run, file)?.write(version, *oid, last, &mut bson);
             let document = bson.finish().map_err(|unfit| {
                 self.refuse(format!(
                     "run {run}: {} can't be stored: {unfit}",
@@ -279,20 +286,30 @@ impl Archive {
         found: Option<&str>,
         name: &str,
         files: &'f [FclFile],
-    ) -> Result<(String, Vec<(&'f FclFile, Oid)>)> {
+    ) -> Result<Missing<'f>> {
         let Some(version) = found else {
             let version = format!("{run}/{name}");
             let identity = |entity: &str| Oid::of_names(&[&version, entity, "0"]);
             let all = by_entity(files)
                 .map(|file| (file, identity(&file.entity)))
                 .collect();
-            return Ok((version, all));
+            return Ok(Missing {
+                version,
+                files: all,
+                last: None,
+            });
         };
         let stored = self.stored(connection, "read", run)?;
-        let present = choice::newest(run, stored.into_iter().flatten().collect());
+        let stored: Vec<StoredDocument> = stored.into_iter().flatten().collect();
+        let last = choice::last_time(&stored);
+        let present = choice::newest(run, stored);
         let lacking = by_entity(files).filter(|file| choice::is_missing(file, &present));
         let lacking = self.with_free_oids(connection, version, lacking)?;
-        Ok((version.to_owned(), lacking))
+        Ok(Missing {
+            version: version.to_owned(),
+            files: lacking,
+            last,
+        })
     }
 
     /// The files, each with the first identity of its entity that no document has.
@@ -388,8 +405,8 @@ impl Archive {
                 return Err(self.refuse(format!("run {run} is archived already, as {version}")));
             }
             let found = found.as_ref().map(|(version, _)| version.as_str());
-            let (version, missing) = self.missing(&connection, run, found, name, files)?;
-            let batch = self.compose(run, &version, &missing)?;
+            let missing = self.missing(&connection, run, found, name, files)?;
+            let batch = self.compose(run, &missing.version, &missing.files, missing.last)?;
             let stored = self.store(&connection, run, &batch)?;
             if stored == Stored::Now {
                 self.lock().unknown.remove(&run);
@@ -409,8 +426,11 @@ impl Archive {
                     self.refuse(format!("run {run} is not archived, so it can't be updated"))
                 );
             };
+            let stored = self.stored(&connection, "read", run)?;
+            let stored: Vec<StoredDocument> = stored.into_iter().flatten().collect();
+            let last = choice::last_time(&stored);
             let files = self.with_free_oids(&connection, &version, by_entity(files))?;
-            let batch = self.compose(run, &version, &files)?;
+            let batch = self.compose(run, &version, &files, last)?;
             self.store(&connection, run, &batch)
         })
     }
@@ -435,6 +455,10 @@ impl Archive {
     }
 
     fn read(&self, run: Run) -> Result<Configuration> {
+        Ok(self.inspect(run)?.configuration)
+    }
+
+    fn inspect(&self, run: Run) -> Result<Inspection> {
         let connection = self.reading()?;
         let [documents, schemas] = self.stored(&connection, "read", run)?;
         match (documents.is_empty(), schemas.is_empty()) {
@@ -450,7 +474,7 @@ impl Archive {
         }
         let version = first_version(run, &documents);
         let stored = documents.into_iter().chain(schemas).collect();
-        Ok(choice::configuration(&version, choice::newest(run, stored)))
+        Ok(choice::inspection(run, &version, stored))
     }
 }
 
@@ -502,6 +526,20 @@ impl ArtdaqDb for MongoDb {
             }
         })
     }
+
+    fn inspect(&self, run: Run) -> Result<Inspection> {
+        self.call(move |archive| archive.inspect(run))
+    }
+}
+
+/// What a run lacks.
+struct Missing<'f> {
+    /// The whole name of its configuration.
+    version: String,
+    /// The files, each with the identity that its document gets.
+    files: Vec<(&'f FclFile, Oid)>,
+    /// The last time stamp of its documents.
+    last: Option<Timestamp>,
 }
 
 /// The files in the order of their entities; of two of one entity the last counts.

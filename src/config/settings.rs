@@ -244,6 +244,7 @@ fn source_files(mut section: Section<'_>) -> SourceFiles {
         incomplete_runs: section.or("incomplete_runs", IncompletePolicy::Archive, policy),
         incomplete_after: section.or("incomplete_after_hours", 72 * HOUR, hours),
         settle: section.or("settle_seconds", Duration::from_secs(300), settle),
+        recheck: section.or("recheck_days", 7 * DAY, days),
         first_run: section.optional("first_run", whole(1..=u64::MAX)).map(Run),
     };
     section.finish();
@@ -251,6 +252,11 @@ fn source_files(mut section: Section<'_>) -> SourceFiles {
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn days(value: &str) -> Result<Duration, String> {
+    whole(0..=36_500_u32)(value).map(|days| days * DAY)
+}
 
 fn hours(value: &str) -> Result<Duration, String> {
     whole(0..=100_000_u32)(value).map(|hours| hours * HOUR)

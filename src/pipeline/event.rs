@@ -126,6 +126,8 @@ pub enum Outcome {
     Archived,
     /// Something was added to a run that was archived before.
     Updated,
+    /// The same, and it was the stop time alone.
+    Ended,
     /// It failed.
     Failed {
         /// Whether it did not fail before, or for another reason.
@@ -153,7 +155,7 @@ impl Counts {
     pub(super) fn add(&mut self, outcome: Outcome) {
         self.settled += 1;
         match outcome {
-            Outcome::Archived | Outcome::Updated => self.successful += 1,
+            Outcome::Archived | Outcome::Updated | Outcome::Ended => self.successful += 1,
             Outcome::Failed { .. } | Outcome::NotUpdated => self.failed += 1,
         }
     }
@@ -276,10 +278,13 @@ impl Observer for LogLines {
                     Outcome::Archived => {
                         log::info!(target: target, "✓ Run {run} {} successfully", stage.done());
                     }
+                    Outcome::Ended => {
+                        log::info!(target: target, "✓ Run {run}: stop time added in artdaqDB");
+                    }
                     Outcome::Updated => match stage {
                         StageKind::Import => log::info!(
                             target: target,
-                            "✓ Run {run}: stop time added in artdaqDB"
+                            "✓ Run {run}: brought up to date in artdaqDB"
                         ),
                         StageKind::Migrate => log::info!(
                             target: target,

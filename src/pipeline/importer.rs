@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use super::compare::Difference;
 use super::journal::{Journal, RecordNote, Store};
+use super::recheck::{Inspector, Look};
 use super::settle::{self, Noted, Patience, Readiness};
 use super::{Done, Fault, Job, Side, Stage, Survey, Trial};
 use crate::artdaqdb::{ArtdaqDb, Presence};
@@ -13,6 +16,7 @@ use crate::faults::{self, fs};
 use crate::fhicl;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY, StageKind};
 use crate::run_record::{self, Generated, Options, RunRecord, Snapshot};
+use crate::run_set::RunSet;
 
 /// The log's module name for the stage.
 const TARGET: &str = StageKind::Import.target();
@@ -30,6 +34,18 @@ pub struct Importer<'a> {
     patience: Patience,
     is_local: bool,
     schema: FclFile,
+    recheck: Option<RecheckSettings>,
+}
+
+/// How the records of archived runs are looked at again.
+#[derive(Debug, Clone)]
+pub struct RecheckSettings {
+    /// For how long after its import or its last change a record is recent.
+    pub recent: Duration,
+    /// Threads that compare records with artdaqDB.
+    pub workers: usize,
+    /// Only the records of these runs.
+    pub only: Option<RunSet>,
 }
 
 /// What the import stage does with a run.
@@ -43,7 +59,7 @@ pub enum ImportJob {
         /// The record's directory.
         record: PathBuf,
     },
-    /// Adds what the record gained since it was archived: the stop time.
+    /// Adds what the record gained since it was archived: the stop time, other files.
     Complete {
         /// The run.
         run: Run,
@@ -85,7 +101,17 @@ impl<'a> Importer<'a> {
             patience,
             is_local: settle::is_local(run_records_dir),
             schema: read_schema(fcl_conf_dir)?,
+            recheck: None,
         })
+    }
+
+    /// Looks again at the records of archived runs, too.
+    #[must_use]
+    pub fn rechecking(self, settings: RecheckSettings) -> Importer<'a> {
+        Importer {
+            recheck: Some(settings),
+            ..self
+        }
     }
 
     fn options(&self) -> Options<'a> {
@@ -94,40 +120,28 @@ impl<'a> Importer<'a> {
         }
     }
 
-    /// Adds to a survey the archived runs whose record got its stop time since,
-    /// and those of which a killed execution may not have noted that they lack it.
-    fn survey_stop_times(
+    /// Adds to a survey what a look at the records of archived runs brings.
+    fn survey_records(
         &self,
         records: &BTreeMap<Run, PathBuf>,
         survey: &mut Survey<ImportJob>,
     ) -> Result<()> {
-        let going = self.journal.incomplete().going();
-        let importing = self.journal.importing();
-        for run in going.union(&importing).copied() {
-            let (true, Some(record)) = (survey.archived.contains(&run), records.get(&run)) else {
-                log::debug!(
-                    target: TARGET,
-                    "Run {run}: no stop time yet, and it is not archived or its record is gone"
-                );
-                continue;
-            };
-            let is_noted = going.contains(&run);
-            let lacks_something = match RunRecord::read_update(run, record, &self.options()) {
-                Ok(update) if !update.has_stop_time => {
-                    log::debug!(target: TARGET, "Run {run}: still no stop time");
-                    if update.awaits_stop_time && !is_noted {
-                        survey.unnoted.insert(run);
-                    }
-                    false
-                }
-                Ok(_) if is_noted => true,
-                // Killed when it was archived already, but not noted as such: mostly
-                // nothing is missing.
-                Ok(update) => !self.missing(run, record, update.files)?.is_empty(),
-                // The job finds the same, and says so.
-                Err(_) => true,
-            };
-            if lacks_something {
+        let Some(recheck) = &self.recheck else {
+            return Ok(());
+        };
+        let inspector = Inspector {
+            artdaqdb: self.artdaqdb,
+            journal: self.journal,
+            options: self.options(),
+            patience: self.patience,
+            is_local: self.is_local,
+            recent: recheck.recent,
+            workers: recheck.workers,
+            only: recheck.only.as_ref(),
+        };
+        survey.recheck = inspector.look(records, &survey.archived)?;
+        for run in survey.recheck.to_complete.iter().copied() {
+            if let Some(record) = records.get(&run) {
                 let record = record.clone();
                 survey
                     .updates
@@ -164,10 +178,9 @@ impl<'a> Importer<'a> {
         log::debug!(target: TARGET, "Run {run}: Reading {}", path.display());
         let record = RunRecord::read(run, path, &self.options());
         let mut record = record.map_err(|error| unreadable(error, path))?;
-        let after = Snapshot::take(path).map_err(|error| unreadable(error, path))?;
-        if after != before {
-            return Err(not_whole(path, "changed while it was read"));
-        }
+        self.check_unchanged(path, &before)?;
+        let mut note = RecordNote::of(&before, &record, clock::now());
+        note.is_open = record.update.awaits_stop_time;
         if record.update.files.is_empty() {
             log::debug!(target: TARGET, "Run {run}: No start or stop time, so no RunHistory2");
         }
@@ -184,9 +197,6 @@ impl<'a> Importer<'a> {
         self.artdaqdb
             .insert(run, &record.configuration, &record.files)
             .map_err(|error| Side::WriteArtdaqdb.fault(name_file(error, path)))?;
-        let note = RecordNote {
-            missing: record.missing,
-        };
         Ok(Done {
             note: Some(Box::new(note)),
             without_stop_time: !record.update.has_stop_time,
@@ -197,53 +207,63 @@ impl<'a> Importer<'a> {
 
     /// Looks whether a record is still as settled as when the run was planned, and
     /// returns how it looks.
-    fn look_again(&self, run: Run, path: &Path) -> Result<Snapshot, Fault> {
-        let snapshot = Snapshot::take(path).map_err(|error| unreadable(error, path))?;
+    fn look_again(&self, run: Run, path: &Path) -> Result<Look, Fault> {
+        let look = Look::at(path).map_err(|error| unreadable(error, path))?;
         let noted = self.journal.noted(run);
         match self
             .patience
-            .look(&snapshot, noted.as_ref(), self.is_local, clock::now())
+            .look(&look.snapshot, noted.as_ref(), self.is_local, clock::now())
         {
-            Readiness::Ready | Readiness::Restless => Ok(snapshot),
+            Readiness::Ready | Readiness::Restless => Ok(look),
             Readiness::Waits(_) => Err(not_whole(path, "changed since this execution began")),
         }
     }
 
-    fn complete(&self, run: Run, path: &Path) -> Result<Done, Fault> {
-        let update = RunRecord::read_update(run, path, &self.options())
-            .map_err(|error| unreadable(error, path))?;
-        let missing = self
-            .missing(run, path, update.files)
-            .map_err(|error| Side::ReadArtdaqdb.fault(error))?;
-        if !missing.is_empty() {
-            self.artdaqdb
-                .update(run, &missing)
-                .map_err(|error| Side::WriteArtdaqdb.fault(error))?;
+    fn check_unchanged(&self, path: &Path, before: &Look) -> Result<(), Fault> {
+        let after = Snapshot::take(path).map_err(|error| unreadable(error, path))?;
+        match after == before.snapshot {
+            true => Ok(()),
+            false => Err(not_whole(path, "changed while it was read")),
         }
-        Ok(Done {
-            gained_stop_time: update.has_stop_time,
-            has_more: !missing.is_empty(),
-            stored_nothing: missing.is_empty(),
-            ..Done::default()
-        })
     }
 
-    /// Which of these files of a record artdaqDB does not have as they are.
-    fn missing(&self, run: Run, path: &Path, files: Vec<FclFile>) -> Result<Vec<FclFile>> {
-        let stored = self.artdaqdb.read(run)?;
-        let mut missing = Vec::new();
-        for file in files {
-            let text = fhicl::parse(&file.text).map(|document| fhicl::write(&document));
-            let text = text.map_err(|source| Error::Syntax {
-                path: path.join(format!("{}.fcl", file.entity)),
-                source: Box::new(source),
-            })?;
-            let mut documents = stored.files.iter();
-            if !documents.any(|it| it.entity == file.entity && it.text == text) {
-                missing.push(file);
-            }
+    /// Adds to a run what artdaqDB lacks of its record.
+    fn complete(&self, run: Run, path: &Path) -> Result<Done, Fault> {
+        let look = self.look_again(run, path)?;
+        let record = RunRecord::read_again(run, path, &self.options())
+            .map_err(|error| unreadable(error, path))?;
+        self.check_unchanged(path, &look)?;
+        let stored = self
+            .artdaqdb
+            .inspect(run)
+            .map_err(|error| Side::ReadArtdaqdb.fault(error))?;
+        let before = self.journal.record_note(run);
+        let sources = before.as_ref().map(|note| &note.sources);
+        let difference = Difference::of(&record, &stored.configuration, sources);
+        let mut note = RecordNote::of(&look, &record, clock::now());
+        note.imported_as(before.as_ref(), &stored);
+        note.is_open = record.update.awaits_stop_time;
+        note.differs.clone_from(&difference.changed);
+        let lacking = difference.lacking();
+        if !lacking.is_empty() {
+            log::info!(
+                target: TARGET,
+                "Run {run}: added to artdaqDB, as its record has it by now: {}",
+                lacking.join(", ")
+            );
+            self.artdaqdb
+                .update(run, &difference.lacks)
+                .map_err(|error| Side::WriteArtdaqdb.fault(name_file(error, path)))?;
         }
-        Ok(missing)
+        let history = Generated::RunHistory2.entity();
+        Ok(Done {
+            gained_stop_time: !record.update.awaits_stop_time,
+            has_more: !lacking.is_empty(),
+            stored_nothing: lacking.is_empty(),
+            adds_times_only: difference.lacks.iter().all(|file| file.entity == history),
+            note: Some(Box::new(note)),
+            ..Done::default()
+        })
     }
 }
 
@@ -338,7 +358,7 @@ impl Stage for Importer<'_> {
             ..Survey::default()
         };
         self.survey_elsewhere(&mut survey);
-        self.survey_stop_times(&records, &mut survey)?;
+        self.survey_records(&records, &mut survey)?;
         Ok(survey)
     }
 
@@ -351,6 +371,10 @@ impl Stage for Importer<'_> {
 
     fn publish(&self) -> Result<()> {
         self.artdaqdb.publish()
+    }
+
+    fn stamp(&self, run: Run) -> Option<u64> {
+        self.artdaqdb.stamp(run).ok()?
     }
 
     fn trial(&self, side: Side, archived: &BTreeSet<Run>) -> Trial {

@@ -28,6 +28,13 @@ struct Entry {
     since: Timestamp,
     /// Whether artdaqDB has its stop time by now.
     stop_time: bool,
+    /// Whether artdaqDB has something else of it that UconDB has not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    has_more: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// The runs remembered in one file of the work directory.
@@ -75,10 +82,31 @@ impl IncompleteRuns {
 
     /// Remembers that a run has no stop time yet.
     pub fn remember(&self, run: Run) {
-        self.lock().runs.entry(run.0).or_insert(Entry {
-            since: clock::now(),
+        self.remember_since(run, clock::now());
+    }
+
+    /// The same of a run that has had none for a while.
+    pub fn remember_since(&self, run: Run, since: Timestamp) {
+        self.entry(run, since, |_| {});
+    }
+
+    /// Notes that artdaqDB has the stop time of a run that had none, whoever added it.
+    pub fn found_stop_time(&self, run: Run) {
+        self.entry(run, clock::now(), |entry| entry.stop_time = true);
+    }
+
+    /// Notes that artdaqDB has more of a run than UconDB.
+    pub fn grew(&self, run: Run) {
+        self.entry(run, clock::now(), |entry| entry.has_more = true);
+    }
+
+    fn entry(&self, run: Run, since: Timestamp, change: impl FnOnce(&mut Entry)) {
+        let mut state = self.lock();
+        change(state.runs.entry(run.0).or_insert(Entry {
+            since,
             stop_time: false,
-        });
+            has_more: false,
+        }));
     }
 
     /// Notes that artdaqDB has the run's stop time.
@@ -91,8 +119,10 @@ impl IncompleteRuns {
     /// Notes that UconDB has what artdaqDB has. A run without a stop time stays.
     pub fn migrated(&self, run: Run) {
         let mut state = self.lock();
-        if state.runs.get(&run.0).is_some_and(|entry| entry.stop_time) {
-            state.runs.remove(&run.0);
+        match state.runs.get_mut(&run.0) {
+            Some(entry) if entry.stop_time => drop(state.runs.remove(&run.0)),
+            Some(entry) => entry.has_more = false,
+            None => {}
         }
     }
 
@@ -117,10 +147,10 @@ impl IncompleteRuns {
         &self.select(|_| true) - &self.awaited()
     }
 
-    /// The runs whose stop time artdaqDB has and UconDB has not.
+    /// The runs of which artdaqDB has more than UconDB: mostly the stop time.
     #[must_use]
     pub fn to_refresh(&self) -> BTreeSet<Run> {
-        self.select(|entry| entry.stop_time)
+        self.select(|entry| entry.stop_time || entry.has_more)
     }
 
     /// Writes the file, if anything changed since.

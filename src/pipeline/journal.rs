@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 
+use jiff::Timestamp;
+
 use super::incomplete::IncompleteRuns;
 use super::settle::Noted;
 use crate::clock;
@@ -156,12 +158,24 @@ impl Journal {
         self.notes().looks.get(&run.0).cloned()
     }
 
-    /// What is known of the records of archived runs.
+    /// What there is to tell an operator of the records of archived runs.
     #[must_use]
     pub fn record_notes(&self) -> Vec<(Run, RecordNote)> {
         let records = sync::lock(&self.records);
-        let notes = records.all().map(|(run, note)| (run, note.clone()));
-        notes.collect()
+        let notes = records.all().filter(|(_, note)| note.is_notable());
+        notes.map(|(run, note)| (run, note.clone())).collect()
+    }
+
+    /// What is known of a run's record.
+    #[must_use]
+    pub fn record_note(&self, run: Run) -> Option<RecordNote> {
+        sync::lock(&self.records).get(run).cloned()
+    }
+
+    /// When all records were compared for the last time.
+    #[must_use]
+    pub fn rechecked(&self) -> Option<Timestamp> {
+        self.notes().rechecked
     }
 
     /// The runs of all declarations.

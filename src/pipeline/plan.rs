@@ -378,7 +378,7 @@ impl Plan {
         if kind == StageKind::Import && !self.updates.is_empty() {
             log::info!(
                 target: target,
-                "{title}: {} archived run(s) have ended and get their stop time: {}",
+                "{title}: {} archived run(s) get what their records have by now: {}",
                 self.updates.len(),
                 ranges(&self.updates)
             );

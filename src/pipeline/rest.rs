@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::Plan;
-use super::journal::Failures;
+use super::journal::{Failures, Journal};
 use crate::reporter::stage_report::StageReport;
-use crate::run::Run;
+use crate::run::{Run, StageKind};
 use crate::run_set::RunSet;
 
 /// Notes which runs a plan does not take.
@@ -20,6 +20,15 @@ pub(super) fn note_plan(report: &mut StageReport, plan: &Plan) {
     report.below_first = plan.below_first.clone();
     report.left_by_earlier = plan.left.clone();
     report.beyond_limit = usize::try_from(plan.beyond_limit.len()).unwrap_or(usize::MAX);
+}
+
+/// Notes of which archived runs artdaqDB lacks something at the end.
+pub(super) fn note_records(report: &mut StageReport, journal: &Journal) {
+    if report.kind == StageKind::Import {
+        let notes = journal.record_notes().into_iter();
+        let lacking = notes.filter(|(_, note)| !note.lacks.is_empty());
+        report.lacking = lacking.map(|(run, note)| (run, note.lacks)).collect();
+    }
 }
 
 /// Notes which runs are open at the end. `backlog` are those that the source has

@@ -636,7 +636,13 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
             .iter()
             .map(|(planned, done)| (planned.job.run(), done.clone()))
             .collect();
+        let mut runs = runs;
         let published = self.make_visible(&runs);
+        for (run, done) in &mut runs {
+            if let Some(note) = &mut done.note {
+                note.documents = self.shared.stage.stamp(*run);
+            }
+        }
         let archived = match &published {
             Ok(()) => runs.as_slice(),
             Err(_) => &[],
@@ -682,7 +688,10 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
         let outcome = match planned.is_update() {
             true => {
                 report.updated.insert(run);
-                Outcome::Updated
+                match done.adds_times_only {
+                    true => Outcome::Ended,
+                    false => Outcome::Updated,
+                }
             }
             false => {
                 report.archived.insert(run);

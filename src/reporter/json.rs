@@ -167,6 +167,8 @@ impl<'a> IgnoredView<'a> {
 #[derive(Serialize)]
 struct RecordsView<'a> {
     incomplete: Vec<ConcernView<'a>>,
+    lacking: Vec<ConcernView<'a>>,
+    changed: Vec<ConcernView<'a>>,
 }
 
 impl<'a> RecordsView<'a> {
@@ -174,6 +176,8 @@ impl<'a> RecordsView<'a> {
         let all = |concerns: &'a [Concern]| concerns.iter().map(ConcernView::of).collect();
         RecordsView {
             incomplete: all(&records.incomplete),
+            lacking: all(&records.lacking),
+            changed: all(&records.changed),
         }
     }
 }

@@ -10,6 +10,10 @@ use crate::run_set::RunSet;
 pub struct RecordFindings {
     /// Files that records name and do not have.
     pub incomplete: Vec<Concern>,
+    /// Files that artdaqDB lacks of records.
+    pub lacking: Vec<Concern>,
+    /// Files of records that are others than those that were archived.
+    pub changed: Vec<Concern>,
 }
 
 /// Runs whose records have a fault in common.
@@ -30,12 +34,24 @@ impl RecordFindings {
 
     /// Each kind of fault with its name, its meaning, and the runs that have it.
     #[must_use]
-    pub fn each(&self) -> [(&'static str, &'static str, &[Concern]); 1] {
-        [(
-            "Incomplete",
-            "incomplete records: files that they name are not there",
-            &self.incomplete,
-        )]
+    pub fn each(&self) -> [(&'static str, &'static str, &[Concern]); 3] {
+        [
+            (
+                "Changed",
+                "changed records: these files are others than were archived (--reimport)",
+                &self.changed,
+            ),
+            (
+                "Lacking",
+                "runs of whose records artdaqDB lacks these files (--reimport)",
+                &self.lacking,
+            ),
+            (
+                "Incomplete",
+                "incomplete records: files that they name are not there",
+                &self.incomplete,
+            ),
+        ]
     }
 }
 

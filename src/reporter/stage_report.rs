@@ -1,7 +1,7 @@
 //! What a stage did in one execution: the one account that summary, history,
 //! metrics, e-mail, Slack and the exit code are made from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -33,6 +33,11 @@ pub struct StageReport {
     /// Runs archived in this execution whose record names files that it does not
     /// have.
     pub incomplete: BTreeSet<Run>,
+    /// Of which archived runs artdaqDB lacks which files of their records, at the end.
+    pub lacking: BTreeMap<Run, Vec<String>>,
+    /// Archived runs whose record was seen in this execution to be another one, each
+    /// with the files.
+    pub changed_records: BTreeMap<Run, Vec<String>>,
     /// Runs that were planned, but left by a shutdown or a stop.
     pub left: usize,
     /// Runs that wait beyond the limit of this execution.
@@ -129,6 +134,8 @@ impl StageReport {
             not_updated: Vec::new(),
             without_stop_time: BTreeSet::new(),
             incomplete: BTreeSet::new(),
+            lacking: BTreeMap::new(),
+            changed_records: BTreeMap::new(),
             left: 0,
             beyond_limit: 0,
             late: 0,
@@ -176,6 +183,7 @@ impl StageReport {
         !self.failed.iter().any(is_told)
             && !self.not_updated.iter().any(is_told)
             && self.held_back.is_empty()
+            && self.changed_records.is_empty()
             && self.unarchived.is_empty()
             && matches!(self.ending, Ending::Finished)
     }

@@ -1,7 +1,7 @@
 //! The end of an execution: what was archived and where, what failed, what was
 //! left, and what to run next.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::stage_report::{Ending, FailedRun, StageReport};
 use super::text::local;
@@ -353,6 +353,14 @@ fn log_stage(report: &StageReport) {
             ranges(report.incomplete.iter())
         );
     }
+    list_files(
+        &report.changed_records,
+        &format!("{title}: the records of these archived runs are others than were archived"),
+    );
+    list_files(
+        &report.lacking,
+        &format!("{title}: artdaqDB lacks what the records of these runs have"),
+    );
     if !report.never_settled.is_empty() {
         log::warn!(
             "  {title}: {} run(s) were still being written a day after they were first seen: {}",
@@ -375,6 +383,25 @@ fn log_stage(report: &StageReport) {
         log::warn!(
             "  {title}: {} run(s) were left because of the shutdown",
             report.left
+        );
+    }
+}
+
+/// Logs the first of some runs with files of their records, and the numbers of all
+/// others.
+fn list_files(runs: &BTreeMap<Run, Vec<String>>, what: &str) {
+    if runs.is_empty() {
+        return;
+    }
+    log::warn!("  {what}:");
+    for (run, files) in runs.iter().take(LISTED_FAILURES) {
+        log::warn!("    {run}: {}", files.join(", "));
+    }
+    if runs.len() > LISTED_FAILURES {
+        log::warn!(
+            "    and {} more: {}",
+            runs.len() - LISTED_FAILURES,
+            ranges(runs.keys().skip(LISTED_FAILURES))
         );
     }
 }

@@ -12,9 +12,9 @@ mod snapshot;
 use std::fmt;
 use std::str::FromStr;
 
-pub use read::{DEFAULT_CONFIGURATION, MAX_FILE_BYTES, Options, RunRecord};
+pub use read::{DEFAULT_CONFIGURATION, MAX_FILE_BYTES, Options, RunRecord, SourceDigests};
 pub use scan::scan;
-pub use snapshot::Snapshot;
+pub use snapshot::{DirectoryStamp, Snapshot, directory_stamp};
 
 /// An .fcl file that the archiver makes itself: from the .txt file of the same
 /// name, or, for the two histories, from `metadata.txt`. The names are those
@@ -69,6 +69,25 @@ impl Generated {
             Generated::RunHistory => "RunHistory",
             Generated::RunHistory2 => "RunHistory2",
         }
+    }
+
+    /// The place of its source among [`SourceDigests`].
+    #[must_use]
+    pub(crate) fn source_place(self) -> usize {
+        let mut place = 0;
+        let mut sources: Vec<&str> = Vec::new();
+        for one in Generated::ALL {
+            if !sources.contains(&one.source()) {
+                sources.push(one.source());
+            }
+            if one.source() == self.source() {
+                place = sources
+                    .iter()
+                    .position(|it| *it == self.source())
+                    .unwrap_or_default();
+            }
+        }
+        place
     }
 
     /// The file of the run record from which it is made.

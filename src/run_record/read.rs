@@ -10,6 +10,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use log::Level;
+use md5::{Digest, Md5};
 
 use crate::error::{Error, Result};
 use crate::faults::fs::File;
@@ -53,7 +54,16 @@ pub struct RunRecord {
     /// processes that ranks.txt, boot.txt or metadata.txt list, and the sources of
     /// files that `fhiclize_generate` asks for. Sources first.
     pub missing: Vec<String>,
+    /// Which of the files were made from .txt files.
+    pub generated: BTreeSet<Generated>,
+    /// What tells whether the .txt files are others.
+    pub sources: SourceDigests,
 }
+
+/// A number for each .txt file from which files are made, in the order of
+/// [`Generated::ALL`]: another one if the file is another. Times do not count, as they
+/// are added to metadata.txt while the run goes on. 0 where there is no file.
+pub type SourceDigests = [u32; 7];
 
 /// How what is odd about a record is told: to the log, or not at all where it was
 /// told before.
@@ -133,7 +143,9 @@ impl RunRecord {
         }
 
         let sources = Sources::read(voice, path, &listing, options)?;
-        for generated in listing.wanted(options.generate) {
+        let generated: BTreeSet<Generated> = listing.wanted(options.generate).into_iter().collect();
+        for generated in &generated {
+            let generated = *generated;
             let Some(text) = sources.text(generated.source()) else {
                 continue;
             };
@@ -164,10 +176,22 @@ impl RunRecord {
             run,
             path: path.to_path_buf(),
             configuration: configuration(voice, metadata),
+            sources: sources.digests(),
+            generated,
             files,
             update: update(metadata.unwrap_or_default(), &listing, options),
             missing,
         })
+    }
+
+    /// Whether artdaqDB should have a stop time of the run, now or later.
+    #[must_use]
+    pub fn may_have_stop_time(&self, options: &Options) -> bool {
+        let is_made = options.generate.contains(&Generated::RunHistory2);
+        match is_made {
+            true => self.update.has_stop_time || self.update.awaits_stop_time,
+            false => self.update.awaits_stop_time,
+        }
     }
 
     /// Reads again only what may have become known since the run record was
@@ -213,6 +237,32 @@ impl Sources {
 
     fn text(&self, source: &str) -> Option<&str> {
         self.0.get(source).map(String::as_str)
+    }
+
+    /// A number for each source.
+    fn digests(&self) -> SourceDigests {
+        let mut digests = SourceDigests::default();
+        let mut sources: Vec<&str> = Vec::new();
+        for source in Generated::ALL.iter().map(|one| one.source()) {
+            if !sources.contains(&source) {
+                sources.push(source);
+            }
+        }
+        for (digest, source) in digests.iter_mut().zip(sources) {
+            if let Some(text) = self.text(source) {
+                let mut md5 = Md5::new();
+                let lines = text.lines().map(str::trim_end);
+                let is_counted = |line: &&str| !line.is_empty() && !convert::is_time(line);
+                for line in lines.filter(is_counted) {
+                    md5.update(line.as_bytes());
+                    md5.update(b"\n");
+                }
+                let all: [u8; 16] = md5.finalize().into();
+                let [a, b, c, d, ..] = all;
+                *digest = u32::from_le_bytes([a, b, c, d]).max(1);
+            }
+        }
+        digests
     }
 
     /// The names of the files that should be there and are not.

@@ -31,6 +31,19 @@ struct Stamp {
     changed: (i64, i64),
 }
 
+/// What changes when files come into a directory or go, whatever becomes of those that
+/// are there: seconds and nanoseconds of its modification, and its inode.
+pub type DirectoryStamp = (i64, i64, u64);
+
+/// Looks at a record's directory alone.
+///
+/// # Errors
+/// It cannot be looked at.
+pub fn directory_stamp(record: &Path) -> Result<DirectoryStamp> {
+    let found = fs::metadata(record).map_err(|source| Error::io("look at", record, source))?;
+    Ok((found.mtime(), found.mtime_nsec(), found.ino()))
+}
+
 impl Snapshot {
     /// Looks at a record.
     ///
@@ -91,6 +104,16 @@ impl Snapshot {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The beginnings of both digests, to be kept for every archived run.
+    #[must_use]
+    pub fn short_digests(&self) -> (u64, u64) {
+        let number = |digest: &str| {
+            let digits = digest.get(..16).unwrap_or_default();
+            u64::from_str_radix(digits, 16).unwrap_or_default()
+        };
+        (number(&self.digest()), number(&self.digest_of_contents()))
     }
 
     /// Identifies the snapshot: the MD5 of all that it holds, in hexadecimal.

@@ -74,7 +74,11 @@ fn one_stage(report: StageReport) -> Result<Summary> {
 fn import(session: &Session, mode: Mode) -> StageReport {
     let list_ucondb = || session.list_ucondb();
     with_context(session, |context| match session.importer(&list_ucondb) {
-        Ok(importer) => pipeline::run(&importer, mode, context),
+        // Who tries failed runs again wants to know of these alone.
+        Ok(importer) if matches!(mode, Mode::Retry { .. }) => {
+            pipeline::run(&importer, mode, context)
+        }
+        Ok(importer) => pipeline::run(&importer.rechecking(session.recheck()), mode, context),
         Err(error) => {
             let destination = session.artdaqdb.location();
             let report = StageReport::not_begun(StageKind::Import, destination, error);

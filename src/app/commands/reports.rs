@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::pipeline::forecast::{self, Seen};
-use crate::pipeline::journal::{FailureClass, Journal, Store};
+use crate::pipeline::journal::{FailureClass, Journal, RecordNote, Store};
 use crate::pipeline::settle::{self, Readiness};
 use crate::reporter::backlog::{Declaration, Failure, FailureDetails, Remembered};
 use crate::reporter::records::{Concern, RecordFindings};
@@ -187,9 +187,13 @@ fn remembered(journal: &Journal) -> Result<Remembered> {
 
 fn record_findings(journal: &Journal) -> RecordFindings {
     let notes = journal.record_notes();
-    let missing = notes.iter().map(|(run, note)| (*run, &*note.missing));
+    let with = |files: fn(&RecordNote) -> &[String]| {
+        Concern::group(notes.iter().map(|(run, note)| (*run, files(note))))
+    };
     RecordFindings {
-        incomplete: Concern::group(missing),
+        incomplete: with(|note| &note.missing),
+        lacking: with(|note| &note.lacks),
+        changed: with(|note| &note.differs),
     }
 }
 

@@ -10,7 +10,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use indexmap::IndexMap;
 use memchr::memchr;
 
-use crate::artdaqdb::index::{CONFIGURATIONS, OIDS, Oid};
+use crate::artdaqdb::index::{CONFIGURATIONS, OIDS, Oid, weight};
 use crate::faults::fs::File;
 
 /// How much of the file is in memory at a time.
@@ -22,8 +22,17 @@ pub(super) const LONGEST_LINE: usize = 1 << 16;
 #[derive(Debug)]
 pub(super) struct Catalogue {
     file: File,
-    /// Where the lists of a configuration's documents begin; mostly one.
-    lists: IndexMap<String, Vec<u64>>,
+    /// The lists of a configuration's documents; mostly one.
+    lists: IndexMap<String, Vec<List>>,
+}
+
+/// A list of documents.
+#[derive(Debug)]
+struct List {
+    /// Where it begins.
+    at: u64,
+    /// The weights of its documents, added up.
+    stamp: u64,
 }
 
 impl Catalogue {
@@ -72,6 +81,17 @@ impl Catalogue {
         self.lists.keys().map(String::as_str)
     }
 
+    /// The names of all configurations, each with the weights of its documents, added
+    /// up.
+    pub(super) fn stamps(&self) -> impl Iterator<Item = (&str, u64)> {
+        let sum = |lists: &[List]| {
+            let stamps = lists.iter().map(|list| list.stamp);
+            stamps.fold(0, u64::wrapping_add)
+        };
+        let lists = self.lists.iter();
+        lists.map(move |(name, lists)| (name.as_str(), sum(lists)))
+    }
+
     /// The file that was read.
     pub(super) fn file(&self) -> &File {
         &self.file
@@ -84,9 +104,9 @@ impl Catalogue {
     /// The file can't be read.
     pub(super) fn documents(&self, configuration: &str) -> io::Result<Option<Vec<Oid>>> {
         let mut oids = Vec::new();
-        for at in self.lists.get(configuration).into_iter().flatten() {
+        for list in self.lists.get(configuration).into_iter().flatten() {
             let mut file = &self.file;
-            file.seek(SeekFrom::Start(*at))?;
+            file.seek(SeekFrom::Start(list.at))?;
             let mut is_whole = false;
             for line in BufReader::new(file).split(b'\n') {
                 match line?.as_slice() {
@@ -118,7 +138,11 @@ struct Lines {
     /// Where the next line begins.
     at: u64,
     has_oids: bool,
-    lists: IndexMap<String, Vec<u64>>,
+    lists: IndexMap<String, Vec<List>>,
+    /// Whose list is at hand.
+    current: usize,
+    /// The weights of the list at hand so far, where it is that of a configuration.
+    stamp: u64,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
@@ -144,10 +168,19 @@ impl Lines {
         if !matches!(self.place, Place::List | Place::MapList(_)) {
             return 0;
         }
-        let passed = OID_LINE
-            * oid_lines(text)
-                .take_while(|line| oid(line).is_some())
-                .count();
+        let passed = match self.place {
+            Place::MapList(true) => {
+                let oids = oid_lines(text).map_while(oid);
+                oids.fold(0, |passed, oid| {
+                    self.stamp = self.stamp.wrapping_add(weight(oid));
+                    passed + OID_LINE
+                })
+            }
+            _ => {
+                let lines = oid_lines(text).take_while(|line| oid(line).is_some());
+                lines.count() * OID_LINE
+            }
+        };
         self.at += passed as u64;
         passed
     }
@@ -160,10 +193,25 @@ impl Lines {
             // the list in a damaged line.
             (
                 place @ (Place::List | Place::MapList(_)),
-                [b'"', .., b'"'] | [b'"', .., b'"', b','] | [],
-            ) => place,
+                [b'"', text @ .., b'"'] | [b'"', text @ .., b'"', b','],
+            ) => {
+                if let (Place::MapList(true), Ok(oid)) = (place, text.try_into()) {
+                    self.stamp = self.stamp.wrapping_add(weight(oid));
+                }
+                place
+            }
+            (place @ (Place::List | Place::MapList(_)), []) => place,
             (Place::List, b"]" | b"],") => Place::Top,
-            (Place::MapList(is_configurations), b"]" | b"],") => Place::Map(is_configurations),
+            (Place::MapList(is_configurations), b"]" | b"],") => {
+                let place = self.current;
+                if let (true, Some((_, lists))) =
+                    (is_configurations, self.lists.get_index_mut(place))
+                    && let Some(list) = lists.last_mut()
+                {
+                    list.stamp = self.stamp;
+                }
+                Place::Map(is_configurations)
+            }
             (Place::Map(_), b"}" | b"},") => Place::Top,
             (place @ Place::Map(_), []) => place,
             (Place::Map(is_configurations), line) => {
@@ -171,7 +219,11 @@ impl Lines {
                     return false;
                 };
                 if is_configurations {
-                    self.lists.entry(key).or_default().push(self.at);
+                    let at = self.at;
+                    let entry = self.lists.entry(key);
+                    self.current = entry.index();
+                    entry.or_default().push(List { at, stamp: 0 });
+                    self.stamp = 0;
                 }
                 Place::MapList(is_configurations)
             }

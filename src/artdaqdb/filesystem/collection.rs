@@ -24,6 +24,8 @@ pub(super) struct Collection {
     read: Read,
     /// The configurations of each run.
     runs: HashMap<Run, Vec<String>>,
+    /// The weights of each run's documents, added up.
+    stamps: HashMap<Run, u64>,
     /// What readers need of the index. It can be large, so no more than is needed
     /// is in memory.
     catalogue: Option<Catalogue>,
@@ -65,6 +67,7 @@ impl Collection {
             directory,
             read: Read::Not,
             runs: HashMap::new(),
+            stamps: HashMap::new(),
             catalogue: None,
             index: None,
             pending: Vec::new(),
@@ -107,6 +110,12 @@ impl Collection {
             self.survey()?;
         }
         Ok(&self.runs)
+    }
+
+    /// A number for each run that is another one when its documents are others.
+    pub(super) fn stamps(&mut self) -> Result<&HashMap<Run, u64>> {
+        self.runs()?;
+        Ok(&self.stamps)
     }
 
     /// The documents of a run, whatever its configurations.
@@ -182,6 +191,8 @@ impl Collection {
             if is_published {
                 for entry in entries {
                     note_run(&mut self.runs, &entry.configuration);
+                    let weight = entry.oid.weight();
+                    add_stamp(&mut self.stamps, &entry.configuration, weight);
                 }
                 return Ok(());
             }
@@ -273,6 +284,7 @@ impl Collection {
             return Ok(());
         };
         self.runs = runs(catalogue.configurations());
+        self.stamps = stamps(catalogue.stamps());
         self.catalogue = Some(catalogue);
         self.read = read;
         Ok(())
@@ -307,6 +319,10 @@ impl Collection {
             }
         };
         self.runs = runs(index.configurations());
+        self.stamps = stamps(index.configurations().map(|name| {
+            let weights = index.documents(name).iter().map(|oid| oid.weight());
+            (name, weights.fold(0, u64::wrapping_add))
+        }));
         self.read = on_disk;
         Ok(Box::new(index))
     }
@@ -337,6 +353,22 @@ fn runs<'a>(configurations: impl Iterator<Item = &'a str>) -> HashMap<Run, Vec<S
         note_run(&mut runs, configuration);
     }
     runs
+}
+
+/// The stamp of each run.
+fn stamps<'a>(configurations: impl Iterator<Item = (&'a str, u64)>) -> HashMap<Run, u64> {
+    let mut stamps = HashMap::new();
+    for (configuration, weight) in configurations {
+        add_stamp(&mut stamps, configuration, weight);
+    }
+    stamps
+}
+
+fn add_stamp(stamps: &mut HashMap<Run, u64>, configuration: &str, weight: u64) {
+    if let Some(run) = run_of(configuration) {
+        let stamp = stamps.entry(run).or_default();
+        *stamp = stamp.wrapping_add(weight);
+    }
 }
 
 fn note_run(runs: &mut HashMap<Run, Vec<String>>, configuration: &str) {

@@ -190,3 +190,38 @@ fn what_needs_escapes_is_written_as_it_was_read() {
     index.extend(&[entry(1, "t\"pc", "10", "a\"b\\c\n")]);
     assert_eq!(Index::parse(&index.write()).unwrap(), index);
 }
+
+#[test]
+fn an_identity_before_another_one_sorts_before_it_again_and_again() {
+    let mut oid = Oid::of_names(&["7/c", "RunHistory2", "0"]);
+    for _ in 0..1000 {
+        let before = oid
+            .before(&["7/c", "RunHistory2", &oid.to_string()])
+            .unwrap();
+        assert_eq!(
+            oid.before(&["7/c", "RunHistory2", &oid.to_string()]),
+            Some(before)
+        );
+        assert!(before < oid && before.to_string() < oid.to_string());
+        oid = before;
+    }
+    let lowest = Oid::parse("000000000000000000000001").unwrap();
+    let zero = lowest.before(&["x"]).unwrap();
+    assert_eq!(zero.to_string(), "0".repeat(24));
+    assert_eq!(zero.before(&["x"]), None);
+}
+
+#[test]
+fn weights_are_those_of_the_text_and_differ() {
+    let oids: Vec<Oid> = (0..1000)
+        .map(|n: u32| Oid::of_names(&[&n.to_string()]))
+        .collect();
+    let mut weights: Vec<u64> = oids.iter().map(|oid| oid.weight()).collect();
+    for (oid, of_oid) in oids.iter().zip(&weights) {
+        let text = oid.to_string();
+        assert_eq!(weight(text.as_bytes().try_into().unwrap()), *of_oid);
+    }
+    weights.sort_unstable();
+    weights.dedup();
+    assert_eq!(weights.len(), oids.len());
+}

@@ -3,16 +3,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::failures::{FailureDetails, Failures, write_details};
 use super::{Journal, Memory, Store, details_file};
+use crate::clock;
 use crate::error::Result;
 use crate::faults;
 use crate::pipeline::settle::Noted;
-use crate::pipeline::{Done, Job, Planned, Survey};
+use crate::pipeline::{Done, Job, Planned, Recheck, Survey};
 use crate::run::{Run, StageKind};
 use crate::run_set::RunSet;
 use crate::state::State;
 use crate::sys::sync;
+
+/// How often it is noted that all records were compared.
+const RECHECK_NOTE: SignedDuration = SignedDuration::from_hours(12);
 
 /// One thread has the ledger, so that many results share one write.
 #[derive(Debug)]
@@ -54,6 +60,15 @@ impl Journal {
         set_apart: RunSet,
         noted: BTreeMap<Run, Noted>,
     ) -> Result<Ledger<'_>> {
+        let Recheck {
+            notes: record_notes,
+            looks,
+            without_stop_time,
+            with_stop_time,
+            grown,
+            is_finished,
+            ..
+        } = survey.recheck;
         let in_progress = match kind {
             StageKind::Import => self.importing(),
             StageKind::Migrate => self.unverified()?,
@@ -68,7 +83,17 @@ impl Journal {
                 let is_open = |run: u64| {
                     survey.source.contains(&Run(run)) && !survey.archived.contains(&Run(run))
                 };
-                notes.looks.retain(|run, _| is_open(*run));
+                notes
+                    .looks
+                    .retain(|run, _| is_open(*run) || survey.updates.contains_key(&Run(*run)));
+                notes
+                    .looks
+                    .extend(looks.into_iter().map(|(run, look)| (run.0, look)));
+                let now = clock::now();
+                let is_old = |time: Timestamp| now.duration_since(time).abs() >= RECHECK_NOTE;
+                if is_finished && notes.rechecked.is_none_or(is_old) {
+                    notes.rechecked = Some(now);
+                }
                 notes
                     .looks
                     .extend(noted.into_iter().map(|(run, look)| (run.0, look)));
@@ -95,10 +120,22 @@ impl Journal {
             is_begun: false,
             has_unproven: false,
         };
-        for run in survey.unnoted {
-            self.incomplete.remember(run);
+        for (run, since) in without_stop_time {
+            self.incomplete.remember_since(run, since);
+        }
+        for run in with_stop_time {
+            self.incomplete.found_stop_time(run);
+        }
+        for run in grown {
+            self.incomplete.grew(run);
         }
         self.incomplete.save()?;
+        let mut records = sync::lock(&self.records);
+        for (run, note) in record_notes {
+            records.note(run, note);
+        }
+        records.save()?;
+        drop(records);
         let archived: Vec<Run> = ledger
             .failures
             .runs
@@ -173,6 +210,7 @@ impl Ledger<'_> {
             self.in_progress.remove(run);
             match self.kind {
                 StageKind::Import if done.gained_stop_time => incomplete.stop_time_added(*run),
+                StageKind::Import if done.has_more => incomplete.grew(*run),
                 StageKind::Import => {}
                 StageKind::Migrate => incomplete.migrated(*run),
             }

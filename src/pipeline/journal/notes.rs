@@ -32,8 +32,12 @@ pub(super) struct Notes {
     pub(super) migrate: StageNotes,
     /// Runs that an operator declared to be impossible to archive.
     pub(super) ignored: Vec<Ignored>,
-    /// How the records of open runs looked that had not settled.
+    /// How records looked that had not settled, of open runs, and of archived runs whose
+    /// record changed.
     pub(super) looks: BTreeMap<u64, Noted>,
+    /// When the records of all archived runs were compared for the last time, to some
+    /// hours.
+    pub(super) rechecked: Option<Timestamp>,
 }
 
 /// What is noted of one stage.

@@ -10,17 +10,65 @@ use crate::durable;
 use crate::error::{Error, Result};
 use crate::faults::fs;
 use crate::run::Run;
+use crate::run_record::{DirectoryStamp, SourceDigests};
 
 /// The file of the work directory.
 const FILE: &str = "records.json";
 
-/// What is known of a run's record.
+/// What is known of an archived run's record: how it looked when it was compared with
+/// artdaqDB for the last time, or imported, and what was found then. There is one for
+/// every run, so the names in the file are short.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RecordNote {
+    /// When the run was imported, in seconds since 1970, by the clock of whoever did
+    /// it; 0 if that is not known.
+    #[serde(rename = "at")]
+    pub imported: i64,
+    /// When the contents of the record were seen to be others for the last time.
+    #[serde(rename = "ch")]
+    pub changed: i64,
+    /// Digests of names, sizes and all times of its files, and of these without the
+    /// times at which modes and names changed.
+    #[serde(rename = "fp")]
+    pub look: (u64, u64),
+    /// The directory alone.
+    #[serde(rename = "dir")]
+    pub directory: DirectoryStamp,
+    /// The contents of the .txt files.
+    #[serde(rename = "txt")]
+    pub sources: SourceDigests,
+    /// The run's stamp in artdaqDB, where there are stamps.
+    #[serde(rename = "db", skip_serializing_if = "Option::is_none")]
+    pub documents: Option<u64>,
+    /// Whether artdaqDB has no stop time of the run, and one may come.
+    #[serde(rename = "open", skip_serializing_if = "is_false")]
+    pub is_open: bool,
+    /// Files that artdaqDB lacks of the record.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
+    /// Whether they are added without being asked for: the record gained them, or the
+    /// run was imported a short time before.
+    #[serde(skip_serializing_if = "is_false")]
+    pub adds: bool,
+    /// Files of the record that are others than those that were archived.
+    #[serde(rename = "differ", skip_serializing_if = "Vec::is_empty")]
+    pub differs: Vec<String>,
     /// Files that the record names and does not have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl RecordNote {
+    /// Whether there is something to tell an operator.
+    #[must_use]
+    pub fn is_notable(&self) -> bool {
+        !(self.missing.is_empty() && self.lacks.is_empty() && self.differs.is_empty())
+    }
 }
 
 /// What is known of the records of archived runs. Losing it costs time alone: the
@@ -55,6 +103,11 @@ impl Records {
             runs,
             is_changed: false,
         })
+    }
+
+    /// What is known of a run's record.
+    pub(super) fn get(&self, run: Run) -> Option<&RecordNote> {
+        self.runs.get(&run.0)
     }
 
     /// Every run of which something is known.

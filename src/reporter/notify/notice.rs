@@ -61,6 +61,7 @@ impl Notice {
         for stage in summary.stages() {
             let failed = stage.failed.iter().filter(|failed| failed.is_news).count();
             let held_back = !stage.held_back.is_empty();
+            let changed = stage.changed_records.len();
             let stopped = stage.obstacle().is_some() && !interrupted;
             let verb = stage.kind.verb();
             if failed > 0 {
@@ -72,7 +73,10 @@ impl Notice {
             if held_back {
                 headlines.push(format!("{} held back ({verb})", count_of(&stage.held_back)));
             }
-            if failed > 0 || stopped || held_back {
+            if changed > 0 {
+                headlines.push(format!("{} with a changed record", count(changed)));
+            }
+            if failed > 0 || stopped || held_back || changed > 0 {
                 stages.push(StageNotice::of(stage));
             }
         }
@@ -183,6 +187,16 @@ impl StageNotice {
                         "held back, more than 100,000 above the highest archived run: {}",
                         report.held_back
                     ));
+                }
+                for (run, files) in report.changed_records.iter().take(LISTED_FAILURES) {
+                    reasons.push(brief(&format!(
+                        "{run}: its record is another one than was archived: {}",
+                        files.join(", ")
+                    )));
+                }
+                if report.changed_records.len() > LISTED_FAILURES {
+                    let others = report.changed_records.keys().skip(LISTED_FAILURES);
+                    reasons.push(brief(&format!("and the records of {}", ranges(others))));
                 }
                 if let Ending::Stopped(error) = &report.ending {
                     counts += &format!(

@@ -60,6 +60,13 @@ impl<'a> Facts<'a> {
     }
 }
 
+/// Whether a line of metadata.txt is a time that is added while the run goes on.
+#[must_use]
+pub fn is_time(line: &str) -> bool {
+    let key = line.split_once(':').map(|(key, _)| key.trim());
+    TIMES.iter().any(|(name, _)| Some(*name) == key)
+}
+
 /// Whether a key of metadata.txt names a component.
 pub(super) fn is_component(key: &str) -> bool {
     key.strip_prefix("Component #").is_some_and(|number| {

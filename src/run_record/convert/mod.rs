@@ -21,7 +21,7 @@ mod names;
 mod notes;
 mod text;
 
-pub use facts::Facts;
+pub use facts::{Facts, is_time};
 pub use notes::Note;
 
 /// What a converter made of a text.

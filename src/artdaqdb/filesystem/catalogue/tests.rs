@@ -37,6 +37,10 @@ fn assert_agree(index: &Index, catalogue: &Catalogue) {
     for name in names {
         let documents = catalogue.documents(name).unwrap().unwrap();
         assert_eq!(documents, index.documents(name), "{name}");
+        let weights = documents.iter().map(|oid| oid.weight());
+        let mut stamps = catalogue.stamps().filter(|(it, _)| *it == name);
+        let stamp = stamps.next().map(|(_, stamp)| stamp);
+        assert_eq!(stamp, Some(weights.fold(0, u64::wrapping_add)), "{name}");
     }
 }
 
@@ -126,7 +130,7 @@ fn a_list_that_became_another_is_noticed() {
     let list = entry(0, 0).configuration;
     let documents = || catalogue.documents(&list).unwrap();
     assert_eq!(documents().unwrap().len(), 2);
-    let at = catalogue.lists[&list][0] as usize;
+    let at = catalogue.lists[&list][0].at as usize;
     let changed = |rest: &str| fs::write(&path, text[..at].to_owned() + rest).unwrap();
     let oid = Oid::of_names(&["x"]);
     for (rest, expected) in [
