@@ -47,6 +47,8 @@ pub enum Mode {
     Ignore,
     /// Take such a declaration back.
     Unignore,
+    /// Store the records of archived runs anew.
+    Reimport,
     /// The completion script of a shell.
     Completions(Shell),
     /// The manual page.
@@ -175,6 +177,8 @@ Examples:
           Where each run is, and whether the state files agree
   run_record_archiver config.yaml --extract 12500 --output /tmp/run12500
           Get a run's files back from UconDB
+  run_record_archiver config.yaml --reimport 12500 --dry-run
+          Say what storing the record of an archived run anew would change
   run_record_archiver config.yaml --ignore 12101 --reason 'disk lost, see ticket 4711'
           Count a run that cannot be archived no longer as missing
 
@@ -313,6 +317,11 @@ struct Modes {
     #[arg(long, group = "mode", value_name = "RUNS", value_parser = RunSet::parse)]
     unignore: Option<RunSet>,
 
+    /// Store the records of these runs anew where they differ from what was archived,
+    /// in artdaqDB and UconDB; --dry-run says what would change
+    #[arg(long, group = "mode", value_name = "RUNS", value_parser = RunSet::parse)]
+    reimport: Option<RunSet>,
+
     /// Print the completion script of a shell
     #[arg(long, group = "mode", value_name = "SHELL")]
     completions: Option<Shell>,
@@ -374,6 +383,7 @@ impl Modes {
             (self.dashboard, Mode::Dashboard, "--dashboard"),
             (self.ignore.is_some(), Mode::Ignore, "--ignore"),
             (self.unignore.is_some(), Mode::Unignore, "--unignore"),
+            (self.reimport.is_some(), Mode::Reimport, "--reimport"),
             (self.man, Mode::ManPage, "--man"),
         ];
         if let Some((_, mode, flag)) = flags.into_iter().find(|(given, ..)| *given) {
@@ -439,7 +449,7 @@ impl Arguments {
             ),
             (
                 self.dry_run,
-                selects || retries || recovers || declares,
+                selects || retries || recovers || declares || mode == Mode::Reimport,
                 "--dry-run",
                 "this mode changes nothing in a database or a state file",
             ),
@@ -488,7 +498,11 @@ impl Arguments {
             incremental: self.incremental,
             validate: self.validate,
             dry_run: self.dry_run,
-            runs: self.runs.or(self.modes.ignore).or(self.modes.unignore),
+            runs: self
+                .runs
+                .or(self.modes.ignore)
+                .or(self.modes.unignore)
+                .or(self.modes.reimport),
             reason: self.reason,
             format: self.format.unwrap_or_default(),
             output: self.output,
@@ -552,6 +566,7 @@ mod tests {
             ("c.yaml --dashboard -q", Mode::Dashboard),
             ("c.yaml --ignore 7,9-11 --reason broken", Mode::Ignore),
             ("c.yaml --unignore 7 --dry-run", Mode::Unignore),
+            ("c.yaml --reimport 7,9-11 --dry-run", Mode::Reimport),
             ("--completions bash", Mode::Completions(Shell::Bash)),
             ("--man", Mode::ManPage),
         ] {
@@ -614,6 +629,7 @@ mod tests {
             ),
             ("--reason x", "--reason has no meaning"),
             ("--ignore 5 --reason x --runs 7", "--runs has no meaning"),
+            ("--reimport 5 --runs 7", "--runs has no meaning"),
             ("--ignore 5 --unignore 6 --reason x", "cannot be used with"),
             ("--ignore x --reason y", "neither a run number"),
             ("--extract x --output d", "expected a run number"),

@@ -87,6 +87,15 @@ pub trait Stage: Sync {
         Readiness::Ready
     }
 
+    /// Says what a job would change, a line each; nothing where that is plain.
+    ///
+    /// # Errors
+    /// The run or its source cannot be read.
+    fn preview(&self, job: &Self::Job) -> Result<Vec<String>, Fault> {
+        let _ = job;
+        Ok(Vec::new())
+    }
+
     /// The archive's stamp of a run that was published, where it has stamps.
     fn stamp(&self, run: Run) -> Option<u64> {
         let _ = run;
@@ -417,6 +426,7 @@ fn work<S: Stage>(
     report.never_settled = never_settled(&noted, now);
     report.settled_from = now.checked_add(settings.settle).ok();
     if settings.dry_run {
+        preview(stage, &plan, &survey);
         report.planned = plan.to_archive();
         report.failures = memory.failures.runs.len();
         return Ok(());
@@ -450,11 +460,27 @@ fn work<S: Stage>(
     let archived = ledger.archived();
     report.unarchived = asked
         .into_iter()
-        .filter(|run| !archived.contains(run))
+        .filter(|run| !archived.contains(run) || report.settling.contains(*run))
         .collect();
     rest::note_records(report, journal);
     rest::note_rest(report, &ledger.backlog(), ledger.failures(), &source);
     Ok(())
+}
+
+/// Says what would be changed of archived runs.
+fn preview<S: Stage>(stage: &S, plan: &Plan, survey: &Survey<S::Job>) {
+    let target = stage.kind().target();
+    for run in &plan.updates {
+        let Some(job) = survey.updates.get(run) else {
+            continue;
+        };
+        match stage.preview(job) {
+            Ok(lines) => lines
+                .iter()
+                .for_each(|line| log::info!(target: target, "Run {run}: {line}")),
+            Err(fault) => log::warn!(target: target, "Run {run}: {}", fault.error),
+        }
+    }
 }
 
 /// The runs whose records were looked at for more than a day and never settled.

@@ -145,6 +145,7 @@ impl Command {
                 work("Recover Migrate State", RECOVERS, recover::migrate_state)
             }
             Mode::RebuildIndex => work("Rebuild Index", MAINTAINS, rebuild_index::rebuild_index),
+            Mode::Reimport => work("Reimport Runs", ARCHIVES, archive::reimport),
             Mode::Ignore => declare("Ignore Runs", ignore::ignore),
             Mode::Unignore => declare("Unignore Runs", ignore::unignore),
             Mode::Verify => work("Verify", MAINTAINS, verify::verify),

@@ -59,7 +59,8 @@ pub(super) fn configuration(
     }
 }
 
-/// A run of these documents; `version` is its whole name.
+/// A run of these documents, in the order in which the real tools read them; `version`
+/// is its whole name.
 pub(super) fn inspection(run: Run, version: &str, documents: Vec<StoredDocument>) -> Inspection {
     let instants = documents.iter().flat_map(assigned);
     let (first, last) = (instants.clone().min(), instants.max());
@@ -69,8 +70,22 @@ pub(super) fn inspection(run: Run, version: &str, documents: Vec<StoredDocument>
     }
     // Each load adds a schema document, which says the same.
     counts.retain(|entity, count| *count > 1 && entity != SCHEMA_ENTITY);
+    let read_first: BTreeMap<String, String> = counts
+        .keys()
+        .filter_map(|entity| {
+            let mut all = documents.iter();
+            let first = all.find(|document| document.entities.contains(entity))?;
+            Some((entity.clone(), first.text.clone()))
+        })
+        .collect();
+    let newest = newest(run, documents);
+    let misordered = read_first.into_iter().filter(|(entity, text)| {
+        let counts = newest.get(entity);
+        counts.is_some_and(|counts| counts.text != *text)
+    });
     Inspection {
-        configuration: configuration(version, newest(run, documents)),
+        misordered: misordered.map(|(entity, _)| entity).collect(),
+        configuration: configuration(version, newest),
         first,
         last,
         superseded: counts.into_keys().collect(),

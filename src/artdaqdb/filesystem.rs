@@ -41,6 +41,7 @@ mod catalogue;
 mod collection;
 pub(super) mod lock;
 mod merge;
+mod precedence;
 mod rebuild;
 
 /// A FilesystemDB archive.

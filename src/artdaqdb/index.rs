@@ -1,6 +1,6 @@
 //! A collection's search index, `index.json`, as the real tools read and write it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write};
 
 use indexmap::IndexMap;
@@ -243,6 +243,32 @@ impl Index {
             .map(|(entity, list)| (entity.clone(), count(list)))
             .filter(|(_, count)| *count > 0)
             .collect()
+    }
+
+    /// The documents of which there are several of one entity in a configuration, sorted.
+    #[must_use]
+    pub fn doubles(&self) -> Vec<(String, Vec<Oid>)> {
+        let mut entities: HashMap<Oid, usize> = HashMap::with_capacity(self.oids.len());
+        for (place, list) in self.entities.values().enumerate() {
+            entities.extend(list.iter().map(|oid| (*oid, place)));
+        }
+        let mut doubles = Vec::new();
+        for (name, list) in &self.configurations {
+            let mut counts: HashMap<usize, usize> = HashMap::new();
+            let place = |oid: &Oid| entities.get(oid).copied();
+            for place in list.iter().filter_map(place) {
+                *counts.entry(place).or_default() += 1;
+            }
+            let is_double = |oid: &&Oid| {
+                let count = place(oid).and_then(|place| counts.get(&place));
+                count.is_some_and(|count| *count > 1)
+            };
+            let oids: Vec<Oid> = list.iter().filter(is_double).copied().collect();
+            if !oids.is_empty() {
+                doubles.push((name.clone(), oids));
+            }
+        }
+        doubles
     }
 
     /// Every document, sorted.

@@ -13,6 +13,7 @@ mod system_metadata;
 pub mod tools;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -84,6 +85,16 @@ pub trait ArtdaqDb: Send + Sync {
     /// A run that is not there; a file that is not FHiCL; the database.
     fn update(&self, run: Run, files: &[FclFile]) -> Result<()>;
 
+    /// Like [`update`](ArtdaqDb::update); what a database can only keep once is written
+    /// below the directory `keep` before it is replaced.
+    ///
+    /// # Errors
+    /// Those of [`update`](ArtdaqDb::update); `keep` can't be written.
+    fn supersede(&self, run: Run, files: &[FclFile], keep: &Path) -> Result<()> {
+        let _ = keep;
+        self.update(run, files)
+    }
+
     /// Makes durable and visible what was inserted and updated up to now.
     ///
     /// # Errors
@@ -134,6 +145,7 @@ pub trait ArtdaqDb: Send + Sync {
             first: None,
             last: None,
             superseded: BTreeSet::new(),
+            misordered: BTreeSet::new(),
         })
     }
 
@@ -167,6 +179,9 @@ pub struct Inspection {
     pub last: Option<Timestamp>,
     /// The entities that have documents which do not count.
     pub superseded: BTreeSet<String>,
+    /// Of them, those of which the real tools read a document that says something else
+    /// than the one that counts.
+    pub misordered: BTreeSet<String>,
 }
 
 /// An artdaqDB that the archiver reads and writes itself, and against which the

@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -39,6 +40,7 @@ pub(super) mod address;
 mod bson;
 mod connection;
 mod failure;
+mod kept;
 mod tree;
 
 /// How often a write starts over because some of its documents are there, but a
@@ -415,7 +417,9 @@ impl Archive {
         })
     }
 
-    fn update(&self, run: Run, files: &[FclFile]) -> Result<()> {
+    /// Adds documents to a run. With `keep`, those of entities that have documents take
+    /// the place of the first one, which is the one that the real tools read.
+    fn update(&self, run: Run, files: &[FclFile], keep: Option<&Path>) -> Result<()> {
         let connection = self.writing()?;
         self.race(run, || {
             let found = self
@@ -426,13 +430,55 @@ impl Archive {
                     self.refuse(format!("run {run} is not archived, so it can't be updated"))
                 );
             };
-            let stored = self.stored(&connection, "read", run)?;
-            let stored: Vec<StoredDocument> = stored.into_iter().flatten().collect();
-            let last = choice::last_time(&stored);
-            let files = self.with_free_oids(&connection, &version, by_entity(files))?;
-            let batch = self.compose(run, &version, &files, last)?;
+            let stored = self.stored_as_they_are(&connection, run)?;
+            let documents = stored
+                .iter()
+                .flat_map(|(document, _)| &document.configurations);
+            let instants = documents.filter_map(|it| choice::instant(&it.assigned));
+            let last = instants.max();
+            let mut new = Vec::new();
+            let mut replaced = Vec::new();
+            for file in by_entity(files) {
+                let is_of = |(document, _): &&(StoredDocument, RawDocumentBuf)| {
+                    document.entities.contains(&file.entity)
+                };
+                match stored.iter().find(is_of).filter(|_| keep.is_some()) {
+                    Some(old) => replaced.push((file, old)),
+                    None => new.push(file),
+                }
+            }
+            let new = self.with_free_oids(&connection, &version, new.into_iter())?;
+            let mut batch = self.compose(run, &version, &new, last)?;
+            for (file, (old, raw)) in replaced {
+                let oid = Oid::parse(&old.oid).ok_or_else(|| {
+                    self.refuse(format!("run {run}: {} has no ObjectId", file.entity))
+                })?;
+                if let Some(keep) = keep {
+                    kept::keep(keep, run, &file.entity, old, raw)?;
+                }
+                let one = self.compose(run, &version, &[(file, oid)], last)?;
+                let collection = collection_of(&file.entity);
+                let documents = one.run_history.into_iter().chain(one.system_layout);
+                let id = ObjectId::from(oid.bytes());
+                let documents = documents.map(|document| (collection, id, document));
+                batch.replaced.extend(documents);
+            }
             self.store(&connection, run, &batch)
         })
+    }
+
+    /// Every document of a run, and what it is made of. Those that the real tools read
+    /// first come first.
+    fn stored_as_they_are(
+        &self,
+        connection: &Connection,
+        run: Run,
+    ) -> Result<Vec<(StoredDocument, RawDocumentBuf)>> {
+        let read = |raw: &RawDocumentBuf| Ok((self.read_document(run, raw)?, raw.clone()));
+        let all = connection
+            .documents(run, read)
+            .map_err(|error| self.failure(&format!("read run {run}"), &error))?;
+        all.into_iter().flatten().collect()
     }
 
     /// Makes `attempt` until what it stores was not there already.
@@ -500,7 +546,12 @@ impl ArtdaqDb for MongoDb {
 
     fn update(&self, run: Run, files: &[FclFile]) -> Result<()> {
         let files = files.to_vec();
-        self.call(move |archive| archive.update(run, &files))
+        self.call(move |archive| archive.update(run, &files, None))
+    }
+
+    fn supersede(&self, run: Run, files: &[FclFile], keep: &Path) -> Result<()> {
+        let (files, keep) = (files.to_vec(), keep.to_path_buf());
+        self.call(move |archive| archive.update(run, &files, Some(&keep)))
     }
 
     fn publish(&self) -> Result<()> {

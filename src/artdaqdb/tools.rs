@@ -24,7 +24,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::filesystem::FilesystemDb;
 use super::filesystem::lock::{ArchiveLock, Held};
-use super::{ArtdaqDb, Configuration, Documents, NativeDb, Presence, address};
+use super::{ArtdaqDb, Configuration, Documents, Inspection, NativeDb, Presence, address};
 use crate::error::{Disposition, Error, Remedy, Result};
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 use crate::shutdown::Shutdown;
@@ -165,6 +165,12 @@ trait Place: Send + Sync {
 
     /// Puts indexes back into a FilesystemDB.
     fn restore(&self, indexes: &Indexes) -> Result<()>;
+
+    /// The database without the tools, if it is a FilesystemDB of this machine.
+    fn native(&self, shutdown: &Shutdown) -> Option<FilesystemDb> {
+        let _ = shutdown;
+        None
+    }
 
     /// After a tool has failed: an error if there is no space for what it writes,
     /// which is not the run's fault. What another host has is not known.
@@ -433,6 +439,15 @@ impl ToolsDb {
         view.ask(|db| db.read(job.run))
     }
 
+    /// The view in which a run's documents can be read, with its whole run.
+    fn view_of(&self, run: Run) -> Result<View> {
+        let view = self.look()?;
+        let documents = view.ask(|db| db.documents(run))?.unwrap_or_default();
+        let name = documents.name();
+        self.place.fetch_documents(&view, &Job { run, name })?;
+        Ok(view)
+    }
+
     fn refuse(&self, problem: String) -> Error {
         self.error(problem, Disposition::FailRun)
     }
@@ -516,6 +531,33 @@ impl ArtdaqDb for ToolsDb {
         self.load(&Job { run, name: &name }, &files, &view, &turn)
     }
 
+    /// The tools can only add documents, of which they then read any. What is there
+    /// already is therefore superseded without them, where the database is reached
+    /// from here.
+    fn supersede(&self, run: Run, files: &[FclFile], keep: &Path) -> Result<()> {
+        let view = self.look()?;
+        let documents = view.ask(|db| db.documents(run))?.unwrap_or_default();
+        let is_there = |file: &&FclFile| documents.entities.contains_key(&file.entity);
+        let (there, new): (Vec<&FclFile>, Vec<&FclFile>) = files.iter().partition(is_there);
+        let there: Vec<FclFile> = there.into_iter().cloned().collect();
+        let mut new: Vec<FclFile> = new.into_iter().cloned().collect();
+        if !there.is_empty() {
+            match (&self.server, self.place.native(&self.shutdown)) {
+                (Some(server), _) => server.supersede(run, &there, keep)?,
+                (None, Some(native)) => {
+                    let _alone = self.one_at_a_time.enter(&self.shutdown, true)?;
+                    native.supersede(run, &there, keep)?;
+                    native.publish()?;
+                }
+                (None, None) => new.extend(there),
+            }
+        }
+        match new.is_empty() {
+            true => Ok(()),
+            false => self.update(run, &new),
+        }
+    }
+
     fn publish(&self) -> Result<()> {
         let pending = std::mem::take(&mut *lock(&self.pending));
         for (run, (name, schema)) in pending {
@@ -527,6 +569,12 @@ impl ArtdaqDb for ToolsDb {
             }
         }
         Ok(())
+    }
+
+    /// Without the tools, which do not tell when a document was stored.
+    fn inspect(&self, run: Run) -> Result<Inspection> {
+        let (_alone, _turn) = self.turn(Purpose::Read)?;
+        self.view_of(run)?.ask(|db| db.inspect(run))
     }
 
     fn read(&self, run: Run) -> Result<Configuration> {

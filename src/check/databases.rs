@@ -55,6 +55,7 @@ pub(super) fn artdaqdb(
     if let Some(db) = local_archive(&config.artdaq_db) {
         rights(db.root(), sheet);
         indexes(&db, sheet);
+        order(&db, sheet);
     }
     whole
 }
@@ -170,6 +171,26 @@ fn indexes(db: &FilesystemDb, sheet: &mut Sheet<'_>) {
                 "ArtdaqDB index of {collection} agrees with its {documents} documents"
             ));
         }
+    }
+}
+
+/// The real tools read the documents that count.
+fn order(db: &FilesystemDb, sheet: &mut Sheet<'_>) {
+    match db.misordered() {
+        Ok(runs) if runs.is_empty() => {}
+        Ok(runs) => {
+            let runs: RunSet = runs.into_iter().collect();
+            sheet.doubt(format!(
+                "ArtdaqDB: of {} run(s) the real tools read an older document than the latest, as \
+                 they take the lowest oid: {runs}; --reimport {} puts the latest first",
+                runs.len(),
+                runs.argument()
+            ));
+        }
+        // A document can be damaged; what is wrong with the index was said.
+        Err(error) => sheet.doubt(format!(
+            "ArtdaqDB: its documents can't be compared: {error}"
+        )),
     }
 }
 

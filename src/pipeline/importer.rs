@@ -9,7 +9,7 @@ use super::journal::{Journal, RecordNote, Store};
 use super::recheck::{Inspector, Look};
 use super::settle::{self, Noted, Patience, Readiness};
 use super::{Done, Fault, Job, Side, Stage, Survey, Trial};
-use crate::artdaqdb::{ArtdaqDb, Presence};
+use crate::artdaqdb::{ArtdaqDb, Inspection, Presence};
 use crate::clock;
 use crate::error::{Disposition, Error, Result};
 use crate::faults::{self, fs};
@@ -35,6 +35,10 @@ pub struct Importer<'a> {
     is_local: bool,
     schema: FclFile,
     recheck: Option<RecheckSettings>,
+    /// Archived runs whose records are stored anew.
+    replaces: Option<RunSet>,
+    /// Where what is replaced is kept, if the database can't.
+    keep: PathBuf,
 }
 
 /// How the records of archived runs are looked at again.
@@ -66,12 +70,21 @@ pub enum ImportJob {
         /// The record's directory.
         record: PathBuf,
     },
+    /// Stores anew what differs from the record, or is not what the real tools read.
+    Replace {
+        /// The run.
+        run: Run,
+        /// The record's directory.
+        record: PathBuf,
+    },
 }
 
 impl Job for ImportJob {
     fn run(&self) -> Run {
         match self {
-            ImportJob::New { run, .. } | ImportJob::Complete { run, .. } => *run,
+            ImportJob::New { run, .. }
+            | ImportJob::Complete { run, .. }
+            | ImportJob::Replace { run, .. } => *run,
         }
     }
 }
@@ -102,7 +115,18 @@ impl<'a> Importer<'a> {
             is_local: settle::is_local(run_records_dir),
             schema: read_schema(fcl_conf_dir)?,
             recheck: None,
+            replaces: None,
+            keep: journal.replaced(),
         })
+    }
+
+    /// Stores the records of these runs anew where they are archived.
+    #[must_use]
+    pub fn replacing(self, runs: RunSet) -> Importer<'a> {
+        Importer {
+            replaces: Some(runs),
+            ..self
+        }
     }
 
     /// Looks again at the records of archived runs, too.
@@ -229,14 +253,7 @@ impl<'a> Importer<'a> {
 
     /// Adds to a run what artdaqDB lacks of its record.
     fn complete(&self, run: Run, path: &Path) -> Result<Done, Fault> {
-        let look = self.look_again(run, path)?;
-        let record = RunRecord::read_again(run, path, &self.options())
-            .map_err(|error| unreadable(error, path))?;
-        self.check_unchanged(path, &look)?;
-        let stored = self
-            .artdaqdb
-            .inspect(run)
-            .map_err(|error| Side::ReadArtdaqdb.fault(error))?;
+        let (look, record, stored) = self.read_both(run, path)?;
         let before = self.journal.record_note(run);
         let sources = before.as_ref().map(|note| &note.sources);
         let difference = Difference::of(&record, &stored.configuration, sources);
@@ -252,7 +269,7 @@ impl<'a> Importer<'a> {
                 lacking.join(", ")
             );
             self.artdaqdb
-                .update(run, &difference.lacks)
+                .supersede(run, &difference.lacks, &self.keep)
                 .map_err(|error| Side::WriteArtdaqdb.fault(name_file(error, path)))?;
         }
         let history = Generated::RunHistory2.entity();
@@ -264,6 +281,137 @@ impl<'a> Importer<'a> {
             note: Some(Box::new(note)),
             ..Done::default()
         })
+    }
+}
+
+impl Importer<'_> {
+    /// Reads a record that has settled, and works out what storing it anew changes.
+    fn change(&self, run: Run, path: &Path) -> Result<(Look, RunRecord, Change), Fault> {
+        let (look, record, stored) = self.read_both(run, path)?;
+        let change = Change::of(&record, &stored);
+        Ok((look, record, change))
+    }
+
+    /// Reads a record that has settled, and what artdaqDB has of the run.
+    fn read_both(&self, run: Run, path: &Path) -> Result<(Look, RunRecord, Inspection), Fault> {
+        let look = self.look_again(run, path)?;
+        let record = RunRecord::read_again(run, path, &self.options())
+            .map_err(|error| unreadable(error, path))?;
+        self.check_unchanged(path, &look)?;
+        let stored = self
+            .artdaqdb
+            .inspect(run)
+            .map_err(|error| Side::ReadArtdaqdb.fault(error))?;
+        Ok((look, record, stored))
+    }
+
+    /// Stores a record anew under the configuration's name that the run has.
+    fn replace(&self, run: Run, path: &Path) -> Result<Done, Fault> {
+        let (look, record, change) = self.change(run, path)?;
+        for line in change.lines() {
+            log::info!(target: TARGET, "Run {run}: {line}");
+        }
+        if let Some((old, new)) = &change.names {
+            log::warn!(
+                target: TARGET,
+                "Run {run}: its record names the configuration {new:?}; it is stored as {old:?}, \
+                 the name under which the run is archived"
+            );
+        }
+        if !change.files.is_empty() {
+            self.artdaqdb
+                .supersede(run, &change.files, &self.keep)
+                .map_err(|error| Side::WriteArtdaqdb.fault(name_file(error, path)))?;
+        }
+        let mut note = RecordNote::of(&look, &record, clock::now());
+        if let Some(before) = self.journal.record_note(run) {
+            note.imported = before.imported;
+        }
+        note.is_open = record.update.awaits_stop_time;
+        Ok(Done {
+            gained_stop_time: !record.update.awaits_stop_time,
+            // Whether UconDB has it is seen by comparing.
+            has_more: true,
+            stored_nothing: change.files.is_empty(),
+            note: Some(Box::new(note)),
+            ..Done::default()
+        })
+    }
+}
+
+/// What storing a record anew changes.
+#[derive(Debug, Default)]
+struct Change {
+    /// What is stored.
+    files: Vec<FclFile>,
+    /// What artdaqDB lacks, what is another one, what is only converted in another way,
+    /// and what the real tools read in an older form.
+    added: Vec<String>,
+    changed: Vec<String>,
+    converted: Vec<String>,
+    misordered: Vec<String>,
+    /// What artdaqDB has and the record does not have any more.
+    kept: Vec<String>,
+    /// The configuration names, where the record has another one.
+    names: Option<(String, String)>,
+}
+
+impl Change {
+    /// Works out what to store of a record, so that artdaqDB has it as it is.
+    fn of(record: &RunRecord, stored: &Inspection) -> Change {
+        let mut change = Change::default();
+        let difference = Difference::of(record, &stored.configuration, None);
+        change.kept = difference.gone;
+        for file in record.files.iter().chain(&record.update.files) {
+            let name = format!("{}.fcl", file.entity);
+            let text = fhicl::parse(&file.text)
+                .map(|tree| fhicl::write(&tree))
+                .ok();
+            let mut all = stored.configuration.files.iter();
+            let list = match all.find(|it| it.entity == file.entity) {
+                None => &mut change.added,
+                // Whoever stores it says what is wrong.
+                Some(old) if Some(&old.text) != text.as_ref() => {
+                    match difference.converted.contains(&file.entity) {
+                        true => &mut change.converted,
+                        false => &mut change.changed,
+                    }
+                }
+                Some(_) if stored.misordered.contains(&file.entity) => &mut change.misordered,
+                Some(_) => continue,
+            };
+            list.push(name);
+            change.files.push(file.clone());
+        }
+        let (old, new) = (&stored.configuration.name, &record.configuration);
+        if old != new {
+            change.names = Some((old.clone(), new.clone()));
+        }
+        change
+    }
+
+    /// A line for each kind of change.
+    fn lines(&self) -> Vec<String> {
+        let lists = [
+            (&self.changed, "differ from the record"),
+            (&self.added, "are added"),
+            (&self.converted, "are converted differently today"),
+            (
+                &self.misordered,
+                "are read by the real tools in an older form",
+            ),
+        ];
+        let lists = lists.into_iter().filter(|(files, _)| !files.is_empty());
+        let mut lines: Vec<String> = lists
+            .map(|(files, what)| format!("{what}: {}", files.join(", ")))
+            .collect();
+        if !self.kept.is_empty() {
+            lines.push(format!(
+                "artdaqDB keeps what the record does not have: {}",
+                self.kept.join(", ")
+            ));
+        }
+        lines
     }
 }
 
@@ -359,6 +507,17 @@ impl Stage for Importer<'_> {
         };
         self.survey_elsewhere(&mut survey);
         self.survey_records(&records, &mut survey)?;
+        let replaces = self.replaces.as_ref();
+        let replaced = survey.archived.iter().copied();
+        let replaced = replaced.filter(|run| replaces.is_some_and(|runs| runs.contains(*run)));
+        for run in replaced {
+            // One that is gone is an error of the run.
+            let record = records.get(&run).cloned();
+            let record = record.unwrap_or_else(|| self.run_records_dir.join(run.to_string()));
+            survey
+                .updates
+                .insert(run, ImportJob::Replace { run, record });
+        }
         Ok(survey)
     }
 
@@ -366,6 +525,21 @@ impl Stage for Importer<'_> {
         match job {
             ImportJob::New { run, record } => self.import(*run, record),
             ImportJob::Complete { run, record } => self.complete(*run, record),
+            ImportJob::Replace { run, record } => self.replace(*run, record),
+        }
+    }
+
+    fn preview(&self, job: &ImportJob) -> Result<Vec<String>, Fault> {
+        match job {
+            ImportJob::New { .. } => Ok(Vec::new()),
+            ImportJob::Complete { run, record } | ImportJob::Replace { run, record } => {
+                let (_, _, change) = self.change(*run, record)?;
+                let mut lines = change.lines();
+                if lines.is_empty() {
+                    lines.push("artdaqDB has the record as it is".to_owned());
+                }
+                Ok(lines)
+            }
         }
     }
 

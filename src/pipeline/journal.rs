@@ -43,6 +43,9 @@ mod records;
 /// in progress.
 const UNVERIFIED_RUNS: &str = "unverified_runs.log";
 
+/// The directory of the work directory with documents that a database replaced.
+const REPLACED: &str = "replaced";
+
 /// Where everything is kept.
 #[derive(Debug, Clone)]
 pub struct Places {
@@ -170,6 +173,12 @@ impl Journal {
     #[must_use]
     pub fn record_note(&self, run: Run) -> Option<RecordNote> {
         sync::lock(&self.records).get(run).cloned()
+    }
+
+    /// Where documents are kept that a database replaces.
+    #[must_use]
+    pub fn replaced(&self) -> PathBuf {
+        self.places.work_dir.join(REPLACED)
     }
 
     /// When all records were compared for the last time.

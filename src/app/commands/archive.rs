@@ -27,6 +27,11 @@ pub(in crate::app) fn pipeline(session: &Session) -> Result<Summary> {
     Ok(summary)
 }
 
+/// Stores the records of archived runs anew in both databases.
+pub(in crate::app) fn reimport(session: &Session) -> Result<Summary> {
+    pipeline(session)
+}
+
 /// Imports alone.
 pub(in crate::app) fn import_only(session: &Session) -> Result<Summary> {
     import_alone(session, extent(session.command))
@@ -74,6 +79,10 @@ fn one_stage(report: StageReport) -> Result<Summary> {
 fn import(session: &Session, mode: Mode) -> StageReport {
     let list_ucondb = || session.list_ucondb();
     with_context(session, |context| match session.importer(&list_ucondb) {
+        Ok(importer) if session.command.mode == crate::cli::Mode::Reimport => {
+            let runs = session.command.runs.clone().unwrap_or_default();
+            pipeline::run(&importer.replacing(runs), mode, context)
+        }
         // Who tries failed runs again wants to know of these alone.
         Ok(importer) if matches!(mode, Mode::Retry { .. }) => {
             pipeline::run(&importer, mode, context)

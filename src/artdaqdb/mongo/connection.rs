@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use mongodb::IndexModel;
+use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::error::{Error as DriverError, UNKNOWN_TRANSACTION_COMMIT_RESULT};
 use mongodb::options::{ReadPreference, SelectionCriteria};
@@ -58,6 +59,8 @@ pub(super) struct Connection {
 pub(super) struct Batch {
     pub(super) run_history: Vec<RawDocumentBuf>,
     pub(super) system_layout: Vec<RawDocumentBuf>,
+    /// Documents that take the place of those with their identity, by collection.
+    pub(super) replaced: Vec<(&'static str, ObjectId, RawDocumentBuf)>,
 }
 
 /// How a write ended that did not fail.
@@ -379,6 +382,12 @@ impl Connection {
                 .session(&mut session)
                 .run()?;
         }
+        for (name, id, document) in &batch.replaced {
+            self.collection(name)
+                .replace_one(doc! { "_id": id }, document)
+                .session(&mut session)
+                .run()?;
+        }
         // The same commit twice is one: it carries the transaction's number.
         let commit = || session.commit_transaction().run();
         let is_unknown =
@@ -409,6 +418,10 @@ impl Connection {
                 Err(error) if !is_only_duplicates(&error) => return Err(error.into()),
                 _ => {}
             }
+        }
+        for (name, id, document) in &batch.replaced {
+            let collection = self.collection(name);
+            collection.replace_one(doc! { "_id": id }, document).run()?;
         }
         Ok(())
     }

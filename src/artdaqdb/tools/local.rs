@@ -12,11 +12,13 @@ use secrecy::{ExposeSecret, SecretString};
 use super::process::{self, Ended};
 use super::view::{Indexes, View};
 use super::{Job, Place, Tool, Turn, files, unreachable};
+use crate::artdaqdb::filesystem::FilesystemDb;
 use crate::artdaqdb::filesystem::lock::ArchiveLock;
 use crate::disk::Usage;
 use crate::durable;
 use crate::error::{Error, Remedy, Result};
 use crate::run::FclFile;
+use crate::shutdown::Shutdown;
 
 /// A tool that failed where fewer bytes are free failed for want of them.
 const LEAST_ROOM: u64 = 1024 * 1024;
@@ -80,6 +82,11 @@ impl Local {
 }
 
 impl Place for Local {
+    fn native(&self, shutdown: &Shutdown) -> Option<FilesystemDb> {
+        let root = self.archive.as_deref()?;
+        Some(FilesystemDb::at(root).heeding(shutdown))
+    }
+
     fn turn(&self, to_write: bool) -> Result<Turn> {
         let Some(locks) = &self.locks else {
             return Ok(Turn::default());

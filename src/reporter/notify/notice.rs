@@ -283,6 +283,21 @@ mod tests {
     }
 
     #[test]
+    fn changed_records_are_told_with_their_files() {
+        let mut report = StageReport::new(StageKind::Import, "filesystemdb:///a");
+        report
+            .changed_records
+            .insert(Run(7), vec!["boot.txt".into(), "tpc01.fcl".into()]);
+        let mut summary = Summary::default();
+        summary.add(report);
+        assert!(!summary.is_success());
+        let notice = Notice::of(&summary, &context(), false).unwrap();
+        assert_eq!(notice.headline, "1 run with a changed record");
+        let reason = "  7: its record is another one than was archived: boot.txt, tpc01.fcl\n";
+        assert!(notice.text().contains(reason), "{}", notice.text());
+    }
+
+    #[test]
     fn says_all_that_an_operator_needs() {
         let mut summary = Summary::default();
         let mut report = failed(StageKind::Import, 1..13);
