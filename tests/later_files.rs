@@ -391,3 +391,29 @@ fn an_archive_that_was_restored_from_a_backup_gets_the_stop_time_again() {
         .says("✓ Run 2: stop time added in artdaqDB");
     assert_stop_time(&test, 2);
 }
+
+/// The run is archived: it is in no failure log, and nobody is told twice.
+#[test]
+fn a_run_that_cannot_be_completed_is_told_once() {
+    let test = Test::new().records_in([6, 7]);
+    test.run(&["--incremental"]).exits(0);
+    let collection = test.path().join("archive/RunHistory");
+    let index = fs::read_to_string(collection.join("index.json")).unwrap();
+    let index = Index::parse(&index).unwrap();
+    let document = collection.join(format!("{}.json", index.documents("7/test")[0]));
+    let whole = fs::read_to_string(&document).unwrap();
+    fs::write(&document, "{").unwrap();
+    fs::write(record(&test, 7).join("late.fcl"), "late: 1\n").unwrap();
+    let test = test.record(8);
+    test.run(&["--incremental"])
+        .exits(1)
+        .says("1 archived run(s) could not be brought up to date");
+    assert_eq!(test.migrated(), [6, 7, 8]);
+    test.run(&["--incremental"])
+        .exits(0)
+        .says("1 archived run(s) could not be brought up to date");
+    assert_eq!(test.failures("import_failures.log"), [0; 0]);
+    fs::write(&document, whole).unwrap();
+    test.run(&["--incremental"]).exits(0);
+    assert!(test.blob(7).contains("late.fcl:"));
+}

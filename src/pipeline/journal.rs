@@ -24,6 +24,7 @@ use crate::state::{State, StateStore};
 use crate::sys::sync;
 
 pub(super) use active::ActiveRuns;
+pub(crate) use failures::is_same_reason;
 pub use failures::{FailureClass, FailureDetails, Failures, details_file};
 pub use guard::Guard;
 pub(super) use ledger::Ledger;
@@ -179,6 +180,12 @@ impl Journal {
     #[must_use]
     pub fn replaced(&self) -> PathBuf {
         self.places.work_dir.join(REPLACED)
+    }
+
+    /// Why something could not be added to an archived run the last time, if it could not.
+    #[must_use]
+    pub fn update_failure(&self, kind: StageKind, run: Run) -> Option<String> {
+        self.notes().stage(kind).not_updated.get(&run.0).cloned()
     }
 
     /// When all records were compared for the last time.

@@ -173,6 +173,11 @@ impl Inspector<'_> {
             match self.changed_look(&before, record, recent_from) {
                 Err(error) => {
                     log::debug!(target: TARGET, "Run {run}: its record is not looked at: {error}");
+                    recheck.is_finished = false;
+                    // The job finds the same, and says so.
+                    if self.is_recent(&before, recent_from) {
+                        recheck.to_complete.insert(run);
+                    }
                 }
                 Ok(None) if is_same_run => {
                     note_stop_time(&mut recheck, run, &before, &going, now);
@@ -185,7 +190,10 @@ impl Inspector<'_> {
                         Some(look) => Ok(look),
                         None => Look::at(record),
                     };
-                    let Ok(look) = look else { continue };
+                    let Ok(look) = look else {
+                        recheck.to_complete.insert(run);
+                        continue;
+                    };
                     let is_as_before = before.look == look.snapshot.short_digests();
                     suspects.extend(
                         self.settled(run, record, look, &mut recheck, now, is_as_before)
@@ -214,6 +222,11 @@ impl Inspector<'_> {
         }
     }
 
+    /// Whether the whole record is listed.
+    fn is_recent(&self, note: &RecordNote, recent_from: i64) -> bool {
+        note.is_open || note.imported.max(note.changed) >= recent_from
+    }
+
     /// How a record looks, if it does not look as before.
     fn changed_look(
         &self,
@@ -221,8 +234,9 @@ impl Inspector<'_> {
         record: &Path,
         recent_from: i64,
     ) -> Result<Option<Look>> {
-        let is_recent = before.is_open || before.imported.max(before.changed) >= recent_from;
-        if !is_recent && run_record::directory_stamp(record)? == before.directory {
+        if !self.is_recent(before, recent_from)
+            && run_record::directory_stamp(record)? == before.directory
+        {
             return Ok(None);
         }
         let look = Look::at(record)?;
@@ -328,32 +342,62 @@ impl Inspector<'_> {
         for (suspect, found) in suspects.into_iter().zip(found) {
             match found {
                 Ok(Some(compared)) => {
-                    let is_new = going.contains(&suspect.run);
-                    self.take(suspect, compared, recent_from, is_new, recheck);
+                    let is_going = going.contains(&suspect.run);
+                    self.take(suspect, *compared, recent_from, is_going, now, recheck);
                 }
-                Ok(None) => {}
+                Ok(None) => recheck.is_finished = false,
+                Err(error) if suspect.before.is_some() => {
+                    log::debug!(
+                        target: TARGET,
+                        "Run {}: not compared with its record: {error}",
+                        suspect.run
+                    );
+                    // The job finds the same, and says so.
+                    recheck.to_complete.insert(suspect.run);
+                }
                 Err(error) if error.disposition() == Disposition::StopStage => return Err(error),
-                Err(error) => log::warn!(
-                    target: TARGET,
-                    "Run {}: it cannot be compared with its record: {error}",
-                    suspect.run
-                ),
+                Err(error) => {
+                    log::warn!(
+                        target: TARGET,
+                        "Run {}: it cannot be compared with its record: {error}",
+                        suspect.run
+                    );
+                    recheck.is_finished = false;
+                }
             }
         }
         Ok(())
     }
 
-    /// Compares a record with what artdaqDB has. `None` if the record cannot be read.
-    fn compare(&self, suspect: &Suspect<'_>, now: Timestamp) -> Result<Option<Compared>> {
+    /// Compares a record with what artdaqDB has, twice where it seems to be another one:
+    /// what was read wrong once is not to be told. `None` if the record is written to.
+    fn compare(&self, suspect: &Suspect<'_>, now: Timestamp) -> Result<Option<Box<Compared>>> {
+        let first = self.compare_once(suspect, now)?;
+        let known = suspect.before.as_ref().map(|note| note.differs.as_slice());
+        match &first {
+            Some(compared)
+                if !compared.note.differs.is_empty()
+                    && known != Some(compared.note.differs.as_slice()) =>
+            {
+                self.compare_once(suspect, now)
+            }
+            _ => Ok(first),
+        }
+    }
+
+    fn compare_once(&self, suspect: &Suspect<'_>, now: Timestamp) -> Result<Option<Box<Compared>>> {
         let run = suspect.run;
         let record = match RunRecord::read_again(run, suspect.record, &self.options) {
-            Ok(record) => record,
-            Err(error) => {
-                log::debug!(target: TARGET, "Run {run}: its record is not compared: {error}");
-                // A record without files is as good as gone.
-                let is_gone = matches!(error, Error::RunRecord { .. });
-                return Ok(is_gone.then(|| Compared::gone(suspect)));
+            // A record without files is as good as gone.
+            Err(Error::RunRecord { problem, .. }) => {
+                log::debug!(target: TARGET, "Run {run}: its record is not compared: {problem}");
+                return Ok(Some(Box::new(Compared::gone(suspect))));
             }
+            // That is no sign of the store.
+            record => record.map_err(|error| Error::RunRecord {
+                path: suspect.record.to_path_buf(),
+                problem: error.to_string(),
+            })?,
         };
         let inspection = self.artdaqdb.inspect(run)?;
         if Snapshot::take(suspect.record).ok().as_ref() != Some(&suspect.look.snapshot) {
@@ -384,11 +428,11 @@ impl Inspector<'_> {
                 difference.converted.join(", ")
             );
         }
-        Ok(Some(Compared {
+        Ok(Some(Box::new(Compared {
             note,
             inspection: Some(inspection),
             has_stop_time: difference.has_stop_time,
-        }))
+        })))
     }
 
     /// Takes in what a comparison found.
@@ -398,6 +442,7 @@ impl Inspector<'_> {
         compared: Compared,
         recent_from: i64,
         is_going: bool,
+        now: Timestamp,
         recheck: &mut Recheck,
     ) {
         let Suspect { run, before, .. } = suspect;
@@ -433,9 +478,7 @@ impl Inspector<'_> {
             recheck.changed.insert(run, note.differs.clone());
         }
         if note.is_open {
-            recheck
-                .without_stop_time
-                .insert(run, timestamp(note.imported));
+            recheck.without_stop_time.insert(run, since(&note, now));
         } else if has_stop_time && (is_going || before.as_ref().is_some_and(|it| it.is_open)) {
             recheck.with_stop_time.insert(run);
         }
@@ -500,18 +543,15 @@ fn note_stop_time(
 ) {
     match (note.is_open, going.contains(&run)) {
         (true, false) => {
-            let since = if note.imported == 0 {
-                now
-            } else {
-                timestamp(note.imported)
-            };
-            recheck.without_stop_time.insert(run, since);
+            recheck.without_stop_time.insert(run, since(note, now));
         }
         (false, true) => drop(recheck.with_stop_time.insert(run)),
         _ => {}
     }
 }
 
-fn timestamp(seconds: i64) -> Timestamp {
-    Timestamp::from_second(seconds).unwrap_or_default()
+/// Since when a run has had no stop time.
+fn since(note: &RecordNote, now: Timestamp) -> Timestamp {
+    let imported = Timestamp::from_second(note.imported).ok();
+    imported.filter(|_| note.imported != 0).unwrap_or(now)
 }

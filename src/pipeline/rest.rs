@@ -27,7 +27,13 @@ pub(super) fn note_records(report: &mut StageReport, journal: &Journal) {
     if report.kind == StageKind::Import {
         let notes = journal.record_notes().into_iter();
         let lacking = notes.filter(|(_, note)| !note.lacks.is_empty());
-        report.lacking = lacking.map(|(run, note)| (run, note.lacks)).collect();
+        let lacking: Vec<_> = lacking.collect();
+        let not_added = lacking.iter().filter(|(_, note)| !note.adds);
+        report.not_added = not_added.map(|(run, _)| *run).collect();
+        report.lacking = lacking
+            .into_iter()
+            .map(|(run, note)| (run, note.lacks))
+            .collect();
     }
 }
 

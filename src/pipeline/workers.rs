@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::event::{Counts, Event, FailedAttempt, Outcome};
-use super::journal::{FailureClass, FailureDetails, Ledger};
+use super::journal::{FailureClass, FailureDetails, Ledger, is_same_reason};
 use super::{
     Class, Context, Done, Fault, Job, PUBLISH_INTERVAL, PUBLISH_PAUSE, Planned, Side, Stage, Trial,
 };
@@ -604,8 +604,17 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
         report.unexpected |= matches!(error, Error::Unexpected(_));
         if planned.is_update() {
             // The run is archived: it does not belong into the failure log.
-            let run = failed_run.run;
-            report.not_updated.push(failed_run);
+            let (run, reason) = (failed_run.run, failed_run.reason.clone());
+            let journal = self.shared.context.journal;
+            let before = journal.update_failure(self.shared.stage.kind(), run);
+            let is_known = before.is_some_and(|before| is_same_reason(&before, &reason));
+            report.not_updated.push(FailedRun {
+                is_news: !is_known,
+                ..failed_run
+            });
+            if let Err(error) = self.books.ledger.note_not_updated(run, &reason) {
+                self.stop(error);
+            }
             return self.count(run, Outcome::NotUpdated);
         }
         let class = match failed.fault.disposition {

@@ -73,6 +73,7 @@ fn verdict(status: &Status, recommendations: &[Recommendation]) -> Markup {
     };
     let (import, migrate) = (count(Kind::RunImporter), count(Kind::RunMigrator));
     let held_back = count(Kind::HeldBack);
+    let to_store = count(Kind::Reimport);
     let failed = status.import.failed().len() + status.migrate.failed().len();
     let unreached: Vec<&str> = status
         .sources()
@@ -87,12 +88,13 @@ fn verdict(status: &Status, recommendations: &[Recommendation]) -> Markup {
             "bad",
             "✗ A state file or failure log can't be read".to_owned(),
         )
-    } else if import + migrate + failed + held_back > 0 {
+    } else if import + migrate + failed + held_back + to_store > 0 {
         let parts = [
             (import, "to import"),
             (migrate, "to migrate"),
             (failed, "in the failure logs"),
             (held_back, "held back"),
+            (to_store, "whose record is another one by now"),
         ];
         let parts: Vec<String> = parts
             .iter()

@@ -28,6 +28,8 @@ pub enum Kind {
     LeftByEarlier,
     /// Runs were removed from artdaqDB after they were archived.
     Pruned,
+    /// Records are others than were archived, or artdaqDB lacks some of them.
+    Reimport,
     /// Failed runs have no source any longer.
     FailedWithoutSource,
     /// Runs are in the import failure log.
@@ -126,6 +128,18 @@ impl Status {
             retry(&mut list, kind, memory, stage, flag);
         }
         self.undecided(&mut list);
+        list.add(
+            Kind::Reimport,
+            Some(self.records.to_store.clone()),
+            |count, runs| {
+                format!(
+                    "WARNING: {count} archived run(s) whose record is another one by now, or not all \
+                     in artdaqDB ({runs}). The first command says what storing it anew would change, \
+                     the second does it:"
+                )
+            },
+            &["--reimport RUNS --dry-run", "--reimport RUNS"],
+        );
         list.add(
             Kind::AwaitsStopTime,
             self.waiting(),

@@ -14,6 +14,8 @@ pub struct RecordFindings {
     pub lacking: Vec<Concern>,
     /// Files of records that are others than those that were archived.
     pub changed: Vec<Concern>,
+    /// Runs whose records are stored anew only when an operator asks for it.
+    pub to_store: RunSet,
 }
 
 /// Runs whose records have a fault in common.

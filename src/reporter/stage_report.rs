@@ -35,6 +35,8 @@ pub struct StageReport {
     pub incomplete: BTreeSet<Run>,
     /// Of which archived runs artdaqDB lacks which files of their records, at the end.
     pub lacking: BTreeMap<Run, Vec<String>>,
+    /// Of these runs, those to which it is added only on request.
+    pub not_added: RunSet,
     /// Archived runs whose record was seen in this execution to be another one, each
     /// with the files.
     pub changed_records: BTreeMap<Run, Vec<String>>,
@@ -135,6 +137,7 @@ impl StageReport {
             without_stop_time: BTreeSet::new(),
             incomplete: BTreeSet::new(),
             lacking: BTreeMap::new(),
+            not_added: RunSet::default(),
             changed_records: BTreeMap::new(),
             left: 0,
             beyond_limit: 0,

@@ -247,6 +247,16 @@ fn next_of_stage(report: &StageReport, command: &str, steps: &mut Vec<String>) {
             report.left_by_earlier.len()
         ));
     }
+    let changed: RunSet = report.changed_records.keys().copied().collect();
+    let to_store = changed.union(&report.not_added);
+    if !to_store.is_empty() {
+        steps.push(format!(
+            "{command} --reimport {} --dry-run (says what storing these {} record(s) anew would \
+             change; without --dry-run it does so)",
+            to_store.argument(),
+            to_store.len()
+        ));
+    }
     if let (false, Some(time)) = (report.settling.is_empty(), report.settled_from) {
         steps.push(format!(
             "run the same command again from {} on ({} run(s) were written to a moment ago and may \

@@ -194,6 +194,13 @@ fn record_findings(journal: &Journal) -> RecordFindings {
         incomplete: with(|note| &note.missing),
         lacking: with(|note| &note.lacks),
         changed: with(|note| &note.differs),
+        to_store: notes
+            .iter()
+            .filter(|(_, note)| {
+                !note.differs.is_empty() || !(note.lacks.is_empty() || note.adds)
+            })
+            .map(|(run, _)| *run)
+            .collect(),
     }
 }
 

@@ -82,12 +82,17 @@ impl FailureDetails {
     /// Whether the run failed for this reason before. Numbers, such as a duration
     /// or a process ID, do not make it another one.
     pub(crate) fn is_same_reason(&self, reason: &str) -> bool {
-        let words = |text: &str| -> String {
-            let letters = text.chars().filter(|letter| !letter.is_ascii_digit());
-            letters.collect()
-        };
-        words(&self.reason) == words(reason)
+        is_same_reason(&self.reason, reason)
     }
+}
+
+/// Whether two errors are the same but for their numbers.
+pub(crate) fn is_same_reason(one: &str, other: &str) -> bool {
+    let words = |text: &str| -> String {
+        let letters = text.chars().filter(|letter| !letter.is_ascii_digit());
+        letters.collect()
+    };
+    words(one) == words(other)
 }
 
 /// How long a run waits that failed so often.

@@ -225,6 +225,18 @@ impl Ledger<'_> {
         self.write_in_progress(&archived.iter().map(|(run, _)| *run).collect())
     }
 
+    /// Notes that something could not be added to an archived run.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub(in crate::pipeline) fn note_not_updated(&self, run: Run, reason: &str) -> Result<()> {
+        let kind = self.kind;
+        self.journal.change(|notes| {
+            let reasons = &mut notes.stage_mut(kind).not_updated;
+            reasons.insert(run.0, reason.to_owned());
+        })
+    }
+
     /// Notes runs whose failure could have been the store's, which could not be
     /// tried.
     ///
@@ -282,6 +294,8 @@ impl Ledger<'_> {
         let importing: RunSet = self.in_progress.iter().copied().collect();
         let address = self.journal.places.addresses.of(self.archive);
         self.journal.change(|notes| {
+            let not_updated = &mut notes.stage_mut(self.kind).not_updated;
+            not_updated.retain(|run, _| !archived.contains(Run(*run)));
             notes.saw(
                 self.archive,
                 address,

@@ -52,6 +52,8 @@ pub(super) struct StageNotes {
     /// Runs whose failure could have been the store's, at the end of the last
     /// execution, when the store could not be tried.
     pub(super) unproven: RunSet,
+    /// Archived runs to which something could not be added, each with the reason.
+    pub(super) not_updated: BTreeMap<u64, String>,
 }
 
 /// A place where runs are.
