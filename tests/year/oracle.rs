@@ -37,6 +37,8 @@ pub enum Step {
     Import(usize),
     /// `--incremental` takes so many runs, to be migrated.
     Migrate(usize),
+    /// `--reimport` is for these.
+    Reimport(BTreeSet<u64>),
     /// A store has to be repaired.
     Repair,
     /// Anything else.
@@ -70,7 +72,9 @@ impl Step {
             let runs = RunSet::parse(after.split(' ').next()?).ok()?;
             Some(runs.iter().map(|run| run.0).collect())
         };
-        if text.contains(" --retry-failed-import ") {
+        if text.contains(" --reimport ") {
+            Some(Step::Reimport(argument(" --reimport ")?))
+        } else if text.contains(" --retry-failed-import ") {
             Some(Step::RetryImport(count()?))
         } else if text.contains(" --retry-failed-migrate ") {
             Some(Step::RetryMigrate(count()?))
@@ -107,6 +111,14 @@ impl Truth<'_> {
             }
         }
         news
+    }
+
+    /// Runs whose record was seen for the first time to be another one.
+    pub fn changed(&self) -> BTreeSet<u64> {
+        let after = self.after.differing.iter();
+        let is_new =
+            |(run, files): &(&u64, &Vec<String>)| self.before.differing.get(run) != Some(*files);
+        after.filter(is_new).map(|(run, _)| *run).collect()
     }
 
     /// Good runs that were neither archived nor failed before an execution.
@@ -180,6 +192,10 @@ impl Truth<'_> {
                     false => Step::Migrate(open.len()),
                 });
             }
+        }
+        let changed = self.changed();
+        if !changed.is_empty() {
+            steps.push(Step::Reimport(changed));
         }
         if steps.is_empty() {
             steps.push(Step::Nothing);

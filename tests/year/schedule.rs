@@ -19,6 +19,18 @@ pub enum Event {
     Arrives(u64),
     /// A run's record is there, and cannot be archived.
     ArrivesBroken(u64, Damage),
+    /// A run's record is there, as far as it was copied.
+    ArrivesPartly(u64),
+    /// The rest of it is there.
+    GainsTheRest(u64),
+    /// The record of a run that goes on is there.
+    ArrivesGoing(u64),
+    /// The run ends.
+    Stops(u64),
+    /// A run's record is another one.
+    Changes(u64),
+    /// The operator stores it anew.
+    Reimported(u64),
     /// A broken record is repaired.
     Repaired(u64),
     /// A broken record is removed.
@@ -223,7 +235,6 @@ impl Schedule {
         events.any(|event| matches!(event, Event::Begins(outage) if outage.begins_within))
     }
 
-    /// Issue 4 adds slow copies, later files, stop times and changed records here.
     fn draw_fate(&mut self, hour: u64, run: u64, random: &mut Rng) {
         match random.u8(..100) {
             0..4 => self.add(hour + random.u64(DAY..10 * DAY), Event::Arrives(run)),
@@ -240,6 +251,21 @@ impl Schedule {
                     7..9 => self.add(later, Event::Acknowledged(run)),
                     _ => {}
                 }
+            }
+            7..11 => {
+                self.add(hour, Event::ArrivesPartly(run));
+                let later = hour + random.u64(1..12 * DAY);
+                self.add(later, Event::GainsTheRest(run));
+            }
+            11..18 => {
+                self.add(hour, Event::ArrivesGoing(run));
+                self.add(hour + random.u64(1..4 * DAY), Event::Stops(run));
+            }
+            18..21 => {
+                self.add(hour, Event::Arrives(run));
+                let later = hour + random.u64(1..40 * DAY);
+                self.add(later, Event::Changes(run));
+                self.add(later + random.u64(1..6 * DAY), Event::Reimported(run));
             }
             _ => self.add(hour, Event::Arrives(run)),
         }

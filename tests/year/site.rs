@@ -18,6 +18,10 @@ use crate::support::ucondb_server::{
 
 /// The time limit of UconDB where it is not frozen, in seconds: never reached.
 const PATIENCE: &str = "20";
+/// The file that comes late in a record that is copied slowly.
+pub const LATE_FILE: &str = "crt01.fcl";
+/// The line that a record gets when its run ends.
+const STOP_LINE: &str = "DAQInterface stop time: Wed Mar 18 19:02:11 UTC 2026\n";
 /// Where it is.
 const NO_PATIENCE: &str = "0.2";
 
@@ -43,6 +47,8 @@ pub struct Books {
     pub unverified: BTreeSet<u64>,
     /// `last_attempted_run` of the import.
     pub attempted: u64,
+    /// Runs whose record was seen to be another one, with the files.
+    pub differing: BTreeMap<u64, Vec<String>>,
 }
 
 impl Site {
@@ -108,6 +114,46 @@ impl Site {
         let staging = self.place("staging");
         write_record(&staging, run);
         fs::rename(staging, self.record(run)).unwrap();
+    }
+
+    /// Puts a record in its place that has not all of its files yet.
+    pub fn add_part_of_record(&self, run: u64) {
+        let staging = self.place("staging");
+        write_record(&staging, run);
+        fs::remove_file(staging.join(LATE_FILE)).unwrap();
+        fs::rename(staging, self.record(run)).unwrap();
+    }
+
+    /// Adds the others.
+    pub fn complete_record(&self, run: u64) {
+        let staging = self.place("staging");
+        write_record(&staging, run);
+        fs::rename(staging.join(LATE_FILE), self.record(run).join(LATE_FILE)).unwrap();
+        fs::remove_dir_all(staging).unwrap();
+    }
+
+    /// Puts the record of a run in its place that goes on.
+    pub fn add_going_record(&self, run: u64) {
+        let staging = self.place("staging");
+        write_record(&staging, run);
+        let metadata = staging.join("metadata.txt");
+        let text = fs::read_to_string(&metadata).unwrap();
+        fs::write(&metadata, text.replace(STOP_LINE, "")).unwrap();
+        fs::rename(staging, self.record(run)).unwrap();
+    }
+
+    /// Ends the run.
+    pub fn stop_run(&self, run: u64) {
+        let metadata = self.record(run).join("metadata.txt");
+        let text = fs::read_to_string(&metadata).unwrap();
+        fs::write(&metadata, text + STOP_LINE).unwrap();
+    }
+
+    /// Changes a file of a record.
+    pub fn change_record(&self, run: u64) {
+        let file = self.record(run).join("tpc01.fcl");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replace("mark: ", "mark: 7")).unwrap();
     }
 
     /// Copies a record to another directory of records.
@@ -338,7 +384,22 @@ impl Site {
                 .into_iter()
                 .collect(),
             attempted: self.attempted(),
+            differing: self.differing(),
         }
+    }
+
+    fn differing(&self) -> BTreeMap<u64, Vec<String>> {
+        let Ok(text) = fs::read_to_string(self.test.work("records.json")) else {
+            return BTreeMap::new();
+        };
+        let records: BTreeMap<u64, serde_json::Value> = serde_json::from_str(&text).unwrap();
+        let files = |record: &serde_json::Value| {
+            let files = record["differ"].as_array()?.iter();
+            Some(files.map(|it| it.as_str().unwrap().to_owned()).collect())
+        };
+        let all = records.iter();
+        all.filter_map(|(run, record)| Some((*run, files(record)?)))
+            .collect()
     }
 
     fn failures(&self, name: &str) -> BTreeMap<u64, String> {
