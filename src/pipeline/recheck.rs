@@ -387,20 +387,22 @@ impl Inspector<'_> {
 
     fn compare_once(&self, suspect: &Suspect<'_>, now: Timestamp) -> Result<Option<Box<Compared>>> {
         let run = suspect.run;
+        // What is wrong with a record is no sign of the store.
+        let of_record = |error: Error| Error::RunRecord {
+            path: suspect.record.to_path_buf(),
+            problem: error.to_string(),
+        };
         let record = match RunRecord::read_again(run, suspect.record, &self.options) {
             // A record without files is as good as gone.
             Err(Error::RunRecord { problem, .. }) => {
                 log::debug!(target: TARGET, "Run {run}: its record is not compared: {problem}");
                 return Ok(Some(Box::new(Compared::gone(suspect))));
             }
-            // That is no sign of the store.
-            record => record.map_err(|error| Error::RunRecord {
-                path: suspect.record.to_path_buf(),
-                problem: error.to_string(),
-            })?,
+            record => record.map_err(of_record)?,
         };
         let inspection = self.artdaqdb.inspect(run)?;
-        if Snapshot::take(suspect.record).ok().as_ref() != Some(&suspect.look.snapshot) {
+        let after = Snapshot::take(suspect.record).map_err(of_record)?;
+        if after != suspect.look.snapshot {
             // It is being written to, and looked at by the next execution.
             return Ok(None);
         }

@@ -363,11 +363,9 @@ impl Site {
             true => before.imported.clone(),
             false => runs_of(&archive),
         };
-        let keys = self.server.keys(OBJECT);
-        let migrated: BTreeSet<u64> = keys
-            .iter()
-            .map(|key| key.as_deref().unwrap().parse().unwrap())
-            .collect();
+        // A version without a key was superseded.
+        let keys: Vec<String> = self.server.keys(OBJECT).into_iter().flatten().collect();
+        let migrated: BTreeSet<u64> = keys.iter().map(|key| key.parse().unwrap()).collect();
         assert_eq!(
             migrated.len(),
             keys.len(),

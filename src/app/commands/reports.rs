@@ -196,9 +196,7 @@ fn record_findings(journal: &Journal) -> RecordFindings {
         changed: with(|note| &note.differs),
         to_store: notes
             .iter()
-            .filter(|(_, note)| {
-                !note.differs.is_empty() || !(note.lacks.is_empty() || note.adds)
-            })
+            .filter(|(_, note)| !note.differs.is_empty() || !(note.lacks.is_empty() || note.adds))
             .map(|(run, _)| *run)
             .collect(),
     }
