@@ -12,7 +12,7 @@ use crate::artdaqdb::{ArtdaqDb, Presence};
 use crate::blob;
 use crate::durable;
 use crate::error::{Disposition, Error, Result};
-use crate::faults::fs;
+use crate::regular_file;
 use crate::run::Run;
 use crate::run_set::RunSet;
 use crate::shutdown::Shutdown;
@@ -133,7 +133,7 @@ pub fn verify(
 /// # Errors
 /// The file can't be read, or holds no run number.
 pub fn read_progress(path: &Path) -> Result<Option<Run>> {
-    let text = match fs::read(path) {
+    let text = match regular_file::read(path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(Error::io("read", path, source)),

@@ -27,6 +27,7 @@ use crate::durable::{self, Unsynced, Volume, WriteOut};
 use crate::error::{Disposition, Error, Remedy, Result};
 use crate::faults;
 use crate::faults::fs;
+use crate::regular_file;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 use crate::shutdown::Shutdown;
 use crate::sys::sync::lock;
@@ -315,7 +316,7 @@ impl FilesystemDb {
             )
             .with_remedy(Remedy::RestoreDocument)
         };
-        let bytes = fs::read(path).map_err(|source| match source.kind() {
+        let bytes = regular_file::read(path).map_err(|source| match source.kind() {
             // One document can be lost, or all with the disk that they are on.
             std::io::ErrorKind::NotFound => Error::artdaqdb(
                 path.display().to_string(),
