@@ -99,7 +99,8 @@ fn work(command: &CommandLine, config: &Config, name: String, traits: Traits, ru
     let mut lock = None;
     let result = catch_unwind(AssertUnwindSafe(|| {
         if traits.needs_lock {
-            lock.insert(LockGuard::acquire(&config.app.lock_file)?)
+            let app = &config.app;
+            lock.insert(LockGuard::acquire_for(&app.work_dir, &app.lock_file)?)
                 .monitor(&shutdown)?;
         }
         if traits.archives {

@@ -20,6 +20,7 @@ mod fhicl_limits;
 mod fhicl_properties;
 mod fhicl_refused;
 mod filesystemdb;
+mod hostile_files;
 mod hostile_places;
 mod hostile_server;
 mod ignored_runs;
