@@ -6,9 +6,10 @@ use std::fmt::Write;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ZonedDateTime};
 
+use crate::clock;
 use crate::config::App;
 use crate::disk::{Level, Usage};
 use crate::error::Error;
@@ -53,7 +54,7 @@ pub fn render(
     };
     page.line(RULE);
     page.line("Run Record Archiver Dashboard");
-    let now = ZonedDateTime::now();
+    let now = clock::local();
     page.line(&format!(
         "Generated: {}",
         now.strftime("%a %b %e %H:%M:%S %Z %Y")

@@ -11,11 +11,13 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::faults::fs::{self, File, Metadata, OpenOptions};
 use crate::regular_file;
 use crate::run::StageKind;
+use crate::sys::text::one_line;
 
 use super::stage_report::StageReport;
 
@@ -98,7 +100,7 @@ impl Execution {
     /// in by the caller.
     #[must_use]
     pub fn ending_now(start: Timestamp, mode: String, exit_code: u8) -> Execution {
-        let end = Timestamp::now();
+        let end = clock::actual();
         Execution {
             start,
             end,
@@ -232,11 +234,8 @@ fn rounded(seconds: f64) -> f64 {
 /// An error as one short line.
 #[must_use]
 pub fn reason(error: &str) -> String {
-    let mut short: String = error
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(LONGEST_REASON)
-        .collect();
+    let error = one_line(error);
+    let mut short: String = error.chars().take(LONGEST_REASON).collect();
     if error.chars().nth(LONGEST_REASON).is_some() {
         short.push('…');
     }

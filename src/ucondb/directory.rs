@@ -242,7 +242,7 @@ impl UconDb for DirectoryUconDb {
     }
 
     fn runs(&self) -> Result<BTreeSet<Run>> {
-        let entries = match fs::read_dir(&self.directory) {
+        let entries = match faults::read_dir(&self.directory) {
             Ok(entries) => {
                 self.was_there.store(true, Ordering::Relaxed);
                 entries

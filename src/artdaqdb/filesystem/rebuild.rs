@@ -8,7 +8,7 @@ use crate::artdaqdb::index::{Entry, Index, Oid};
 use crate::artdaqdb::run_of;
 use crate::durable;
 use crate::error::{Disposition, Error, Result};
-use crate::faults::fs;
+use crate::faults;
 use crate::regular_file;
 
 /// How many damaged documents an error names.
@@ -144,7 +144,7 @@ fn entries_of(path: &Path, oid: Oid) -> Result<Vec<Entry>, String> {
 pub(super) fn documents(directory: &Path) -> Result<Vec<Oid>> {
     let failed = |source| Error::io("read", directory, source);
     let mut oids = Vec::new();
-    for entry in fs::read_dir(directory).map_err(failed)? {
+    for entry in faults::read_dir(directory).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         let oid = name
             .to_str()
