@@ -3,6 +3,7 @@
 //! `docs/configuration.md` describes every key. The format is that of the
 //! archiver's existing configuration files, which load unchanged.
 
+mod confidential;
 mod expand;
 mod reporting;
 mod secret;
@@ -58,6 +59,8 @@ pub struct Config {
     pub warnings: Vec<Diagnostic>,
     /// Where each `${...}` got its value from, never the value: for the debug log.
     pub notes: Vec<String>,
+    /// The keys whose secrets stand in the file itself.
+    pub secrets_in_file: Vec<String>,
 }
 
 /// Section `app`.
