@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::thread::Builder;
 
 use crate::error::{Error, Result};
 use crate::faults::fs::{self, File, OpenOptions};
@@ -191,11 +192,16 @@ pub fn sync_all(files: Vec<Unsynced>) -> Result<()> {
         }
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..SYNC_THREADS).map(|_| scope.spawn(sync)).collect();
-        threads.into_iter().try_for_each(|thread| {
-            thread
+        // Where the system has no more threads, this one does the rest.
+        let threads: Vec<_> = (1..SYNC_THREADS)
+            .map_while(|_| Builder::new().spawn_scoped(scope, sync).ok())
+            .collect();
+        let ours = sync();
+        threads.into_iter().fold(ours, |result, thread| {
+            let theirs = thread
                 .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            result.and(theirs)
         })
     })
 }

@@ -6,10 +6,9 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use jiff::Timestamp;
-
 use crate::artdaqdb::{ArtdaqDb, Presence};
 use crate::blob;
+use crate::clock;
 use crate::durable;
 use crate::error::{Disposition, Error, Result};
 use crate::regular_file;
@@ -162,7 +161,7 @@ pub fn write_progress(path: &Path, last: Option<Run>) -> Result<()> {
 
 fn compare(artdaqdb: &dyn ArtdaqDb, ucondb: &dyn UconDb, run: Run) -> Result<Finding> {
     let configuration = artdaqdb.read(run)?;
-    let ours = blob::pack(run, &configuration.files, Timestamp::now());
+    let ours = blob::pack(run, &configuration.files, clock::actual());
     let stored = ucondb.download(run)?;
     if blob::same_record(ours.as_bytes(), &stored) {
         return Ok(Finding::Same);

@@ -23,6 +23,7 @@ use super::{
     ArtdaqDb, ArtdaqUri, Configuration, Documents, NativeDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT,
     address, choice, system_metadata,
 };
+use crate::clock;
 use crate::durable::{self, Unsynced, Volume, WriteOut};
 use crate::error::{Disposition, Error, Remedy, Result};
 use crate::faults;
@@ -158,9 +159,7 @@ impl FilesystemDb {
         let _documents = self.locks.all_documents()?;
         let _index = self.locks.index()?;
         let mut collections = self.lock();
-        let suffix = jiff::ZonedDateTime::now()
-            .strftime("%Y%m%d_%H%M%S")
-            .to_string();
+        let suffix = clock::local().strftime("%Y%m%d_%H%M%S").to_string();
         let mut rebuilt = Vec::new();
         for (_, collection) in collections.each() {
             collection.forget();

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::faults::fs;
@@ -36,7 +37,7 @@ impl Holder {
         Holder {
             host: this_host(),
             pid: rustix::process::getpid().as_raw_nonzero().get(),
-            start: Timestamp::now(),
+            start: clock::actual(),
         }
     }
 
