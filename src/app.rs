@@ -3,10 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use jiff::Timestamp;
 use log::LevelFilter;
 
 use crate::cli::CommandLine;
+use crate::clock;
 use crate::config::Config;
 use crate::critical;
 use crate::durable;
@@ -18,6 +18,7 @@ use crate::logging::{self, RULE};
 use crate::reporter::metrics;
 use crate::shutdown::{self, Shutdown};
 use crate::sys::process;
+use crate::sys::text::one_line;
 use commands::{Command, Traits, Work};
 use ending::Ending;
 use session::Session;
@@ -95,7 +96,7 @@ fn look(
 
 /// Runs a command that works on the archives, and returns the exit code.
 fn work(command: &CommandLine, config: &Config, name: String, traits: Traits, run: Work) -> u8 {
-    let start = Timestamp::now();
+    let start = clock::actual();
     let shutdown = Shutdown::default();
     if let Err(error) = start_logging(command, config).and_then(|()| shutdown.listen_to_signals()) {
         return complain(&error);
@@ -104,7 +105,8 @@ fn work(command: &CommandLine, config: &Config, name: String, traits: Traits, ru
     let mut lock = None;
     let result = catch_unwind(AssertUnwindSafe(|| {
         if traits.needs_lock {
-            lock.insert(LockGuard::acquire(&config.app.lock_file)?)
+            let app = &config.app;
+            lock.insert(LockGuard::acquire_for(&app.work_dir, &app.lock_file)?)
                 .monitor(&shutdown)?;
         }
         if traits.archives {
@@ -172,12 +174,16 @@ fn command_to_repeat(command: &CommandLine) -> String {
 
 /// Says what is wrong before there is a log.
 fn complain(error: &Error) -> u8 {
+    // A value of the configuration may have anything in it.
+    let text = error.to_string();
+    let lines: Vec<_> = text.lines().map(one_line).collect();
+    let text = lines.join("\n");
     match error {
         Error::Config { .. } => eprintln!(
-            "{}: Configuration validation failed:\n{error}",
+            "{}: Configuration validation failed:\n{text}",
             error.class()
         ),
-        _ => eprintln!("{}: {error}", error.class()),
+        _ => eprintln!("{}: {text}", error.class()),
     }
     FAILURE
 }

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::error::{Error, Result, Severity};
 use crate::exposure;
 use crate::pipeline::{Journal, Store};
+use crate::sys::text::one_line;
 use crate::ucondb::UconDb;
 
 use remembered::Guards;
@@ -148,11 +149,7 @@ impl<'a> Sheet<'a> {
     }
 
     fn line(&mut self, mark: char, text: &str) {
-        let text: String = text
-            .trim()
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
+        let text = one_line(text.trim());
         // Each line at once: the next thing may take its time.
         let printed = writeln!(self.out, "{mark} {text}").and_then(|()| self.out.flush());
         if let Err(error) = printed {

@@ -10,11 +10,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::thread::Builder;
 
 use crate::error::{Error, Result};
 use crate::faults::fs::{self, File, OpenOptions};
 use crate::faults::{self, Operation};
+use crate::regular_file;
 use crate::sys::sync;
+use rustix::io::Errno;
 
 mod write_out;
 
@@ -65,11 +68,24 @@ pub fn replace_for_all(path: &Path, contents: &[u8]) -> Result<()> {
 }
 
 /// Writes what an operator asked for into the file that they named: a device, a FIFO
-/// or `/dev/stdout` as it is, any other durably as [`replace`] does.
+/// or an open file such as `/dev/stdout` as it is, any other durably as [`replace`] does.
 ///
 /// # Errors
 /// As for [`replace`]; it can't be opened or written.
 pub fn output(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
+    let failed = |source| Error::io("write", path, source);
+    match open_file(path) {
+        Some(1) => return write_out_to(&mut io::stdout(), contents).map_err(failed),
+        Some(2) => return write_out_to(&mut io::stderr(), contents).map_err(failed),
+        // What is in it stays, and what others write to it goes behind ours.
+        Some(_) => {
+            let mut options = OpenOptions::new();
+            let opened = options.append(true).open(path);
+            let written = opened.and_then(|mut file| file.write_all(contents));
+            return written.map_err(failed);
+        }
+        None => {}
+    }
     let is_stream = fs::metadata(path).is_ok_and(|found| {
         let kind = found.file_type();
         kind.is_char_device() || kind.is_fifo()
@@ -81,9 +97,27 @@ pub fn output(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
         .write(true)
         .open(path)
         .map_err(|source| Error::io("open", path, source))?;
-    stream
-        .write_all(contents)
-        .map_err(|source| Error::io("write", path, source))
+    stream.write_all(contents).map_err(failed)
+}
+
+fn write_out_to(stream: &mut dyn Write, contents: &[u8]) -> io::Result<()> {
+    stream.write_all(contents).and_then(|()| stream.flush())
+}
+
+/// The number of the open file of this process that the path names, as `/dev/stdout`
+/// and `/dev/fd/1` do.
+fn open_file(path: &Path) -> Option<u32> {
+    let mut path = path.to_path_buf();
+    for _ in 0..=LINKS {
+        let directory = parent(&path);
+        let is_in_proc = directory.starts_with("/proc/self") && directory.ends_with("fd");
+        if is_in_proc || directory == Path::new("/dev/fd") {
+            return path.file_name()?.to_str()?.parse().ok();
+        }
+        let link = fs::read_link(&path).ok()?;
+        path = directory.join(link);
+    }
+    None
 }
 
 /// Like [`replace`], without the fsync of the directory: for many files in one
@@ -103,7 +137,7 @@ pub fn replace_entry(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
 /// The file can't be read, or the copy not written.
 pub fn keep(path: &Path, suffix: &str) -> Result<Option<PathBuf>> {
     let failed = |source| Error::io("copy", path, source);
-    let contents = match fs::read(path) {
+    let contents = match regular_file::read(path) {
         Ok(contents) => contents,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(failed(source)),
@@ -158,11 +192,16 @@ pub fn sync_all(files: Vec<Unsynced>) -> Result<()> {
         }
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..SYNC_THREADS).map(|_| scope.spawn(sync)).collect();
-        threads.into_iter().try_for_each(|thread| {
-            thread
+        // Where the system has no more threads, this one does the rest.
+        let threads: Vec<_> = (1..SYNC_THREADS)
+            .map_while(|_| Builder::new().spawn_scoped(scope, sync).ok())
+            .collect();
+        let ours = sync();
+        threads.into_iter().fold(ours, |result, thread| {
+            let theirs = thread
                 .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            result.and(theirs)
         })
     })
 }
@@ -289,6 +328,14 @@ pub fn open_temporary(path: &Path, mode: u32) -> Result<(Temporary, File)> {
     Ok((temporary, file))
 }
 
+/// The file that is replaced under this name: behind links, if the name is one.
+///
+/// # Errors
+/// It can't be looked at, or is no regular file.
+pub fn target_of(path: &Path) -> Result<PathBuf> {
+    Ok(find_target(path)?.0)
+}
+
 /// The file that is replaced under this name, and its permissions if it exists.
 fn find_target(path: &Path) -> Result<(PathBuf, Option<fs::Permissions>)> {
     let mut target = path.to_path_buf();
@@ -306,27 +353,17 @@ fn find_target(path: &Path) -> Result<(PathBuf, Option<fs::Permissions>)> {
             continue;
         }
         if !kind.is_file() {
-            return Err(Error::io("replace", &target, not_a_file(kind)));
+            let refused = regular_file::check(kind).err();
+            return Err(Error::io(
+                "replace",
+                &target,
+                refused.unwrap_or_else(|| Errno::INVAL.into()),
+            ));
         }
         let mode = found.permissions().mode() & 0o7777;
         return Ok((target, Some(fs::Permissions::from_mode(mode))));
     }
     Err(Error::io("follow", path, rustix::io::Errno::LOOP.into()))
-}
-
-fn not_a_file(kind: fs::FileType) -> io::Error {
-    let kind = if kind.is_dir() {
-        return io::ErrorKind::IsADirectory.into();
-    } else if kind.is_fifo() {
-        "a FIFO"
-    } else if kind.is_socket() {
-        "a socket"
-    } else {
-        "a device"
-    };
-    io::Error::other(format!(
-        "it is {kind}, not a regular file: name another file, or remove it"
-    ))
 }
 
 fn create_temporary(path: &Path, contents: &[u8], mode: u32) -> Result<Temporary> {

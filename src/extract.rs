@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use crate::blob;
 use crate::durable;
 use crate::error::{Disposition, Error, Result};
-use crate::faults::fs;
 use crate::run::Run;
 use crate::ucondb::UconDb;
 
@@ -63,7 +62,7 @@ pub fn extract(ucondb: &dyn UconDb, run: Run, directory: &Path) -> Result<Vec<Pa
         }
         targets.push(target);
     }
-    fs::create_dir_all(directory).map_err(|source| Error::io("create", directory, source))?;
+    durable::create_directory(directory, 0o750)?;
     for (file, target) in files.iter().zip(&targets) {
         durable::replace_entry(target, file.text.as_bytes(), durable::PRIVATE)?;
     }

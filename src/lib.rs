@@ -24,6 +24,7 @@ pub mod fhicl;
 pub mod lock;
 pub mod logging;
 pub mod pipeline;
+pub mod regular_file;
 pub mod reporter;
 pub mod run;
 pub mod run_list;

@@ -13,7 +13,6 @@ mod terminal;
 
 pub use terminal::Progress;
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -23,7 +22,9 @@ use log::kv::Key;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use self::rotate::{Limits, RotatingFile};
+use crate::clock;
 use crate::error::{Error, Result};
+use crate::sys::text;
 
 /// The line above and below a banner.
 pub const RULE: &str = "======================================================================";
@@ -105,8 +106,8 @@ fn is_ours(target: &str) -> bool {
 }
 
 /// The record as a line, its newline included. Further lines of a message are
-/// indented; other control characters, which a file name may bring, are made
-/// visible.
+/// indented; other characters that are not seen, which a file name may bring, are
+/// made visible.
 fn line(time: &ZonedDateTime, record: &Record<'_>) -> String {
     let mut line = format!(
         "{} - {} - {} - ",
@@ -119,10 +120,7 @@ fn line(time: &ZonedDateTime, record: &Record<'_>) -> String {
         match character {
             '\n' => line.push_str("\n    "),
             '\t' => line.push('\t'),
-            control if control.is_control() => {
-                // Writing to a String can't fail.
-                let _ = write!(line, "\\x{:02x}", u32::from(control));
-            }
+            hidden if text::is_hidden(hidden) => line.push_str(&text::escape(hidden)),
             other => line.push(other),
         }
     }
@@ -151,7 +149,7 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let now = ZonedDateTime::now();
+        let now = clock::local();
         let line = line(&now, record);
         if record.level() <= self.stderr {
             terminal::write(&line, record.level(), self.colour);
@@ -210,6 +208,12 @@ mod tests {
                 Level::Error,
                 "bell\x07 escape\x1b[31m tab\t",
                 "2025-10-24 14:32:15,123 - a.b.c - ERROR - bell\\x07 escape\\x1b[31m tab\n",
+            ),
+            (
+                "a",
+                Level::Error,
+                "next\u{85}line\u{2028}sep\u{2029}ends \u{202e}turned\u{200b}\u{feff}é",
+                "2025-10-24 14:32:15,123 - a - ERROR - next\\x85line\\u{2028}sep\\u{2029}ends \\u{202e}turned\\u{200b}\\u{feff}é\n",
             ),
         ] {
             assert_eq!(show(target, level, message, &none), expected);

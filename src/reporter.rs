@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use jiff::ZonedDateTime;
 
 use crate::artdaqdb::{ArtdaqDb, Presence};
+use crate::clock;
 use crate::error::Result;
 use crate::faults;
 use crate::run::{Run, StageKind};
@@ -227,7 +228,7 @@ impl Status {
         let records = records.map(|records| records.into_keys().collect());
 
         let mut status = Status {
-            generated: ZonedDateTime::now(),
+            generated: clock::local(),
             filesystem: Source::filesystem(inputs.run_records_dir, records),
             artdaqdb: Source::artdaqdb(inputs.database_uri, whole),
             partial,

@@ -6,13 +6,12 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use jiff::Timestamp;
-
 use crate::artdaqdb::{ArtdaqDb, Presence};
 use crate::blob;
+use crate::clock;
 use crate::durable;
 use crate::error::{Disposition, Error, Result};
-use crate::faults::fs;
+use crate::regular_file;
 use crate::run::Run;
 use crate::run_set::RunSet;
 use crate::shutdown::Shutdown;
@@ -133,7 +132,7 @@ pub fn verify(
 /// # Errors
 /// The file can't be read, or holds no run number.
 pub fn read_progress(path: &Path) -> Result<Option<Run>> {
-    let text = match fs::read(path) {
+    let text = match regular_file::read(path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(Error::io("read", path, source)),
@@ -162,7 +161,7 @@ pub fn write_progress(path: &Path, last: Option<Run>) -> Result<()> {
 
 fn compare(artdaqdb: &dyn ArtdaqDb, ucondb: &dyn UconDb, run: Run) -> Result<Finding> {
     let configuration = artdaqdb.read(run)?;
-    let ours = blob::pack(run, &configuration.files, Timestamp::now());
+    let ours = blob::pack(run, &configuration.files, clock::actual());
     let stored = ucondb.download(run)?;
     if blob::same_record(ours.as_bytes(), &stored) {
         return Ok(Finding::Same);

@@ -291,6 +291,8 @@ fn rights_are_those_of_the_user() {
     let binary = test.path().join("archiver");
     fs::copy(env!("CARGO_BIN_EXE_run_record_archiver"), &binary).unwrap();
     let _ = test.command(&[]);
+    let readable = fs::Permissions::from_mode(0o644);
+    fs::set_permissions(test.path().join("config.yaml"), readable).unwrap();
     let mut command = std::process::Command::new(&binary);
     command
         .arg(test.path().join("config.yaml"))

@@ -289,6 +289,7 @@ fn an_archive_of_another_user_makes_no_run_fail() {
             fs::copy(env!("CARGO_BIN_EXE_run_record_archiver"), &program).unwrap();
         }
         let planned = test.command(HOURLY);
+        chown(test.path().join("config.yaml"), Some(NOBODY), Some(NOBODY)).unwrap();
         let output = std::process::Command::new(&program)
             .args(planned.get_args())
             .uid(NOBODY)

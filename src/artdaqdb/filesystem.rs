@@ -23,10 +23,12 @@ use super::{
     ArtdaqDb, ArtdaqUri, Configuration, Documents, NativeDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT,
     address, choice, system_metadata,
 };
+use crate::clock;
 use crate::durable::{self, Unsynced, Volume, WriteOut};
 use crate::error::{Disposition, Error, Remedy, Result};
 use crate::faults;
 use crate::faults::fs;
+use crate::regular_file;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 use crate::shutdown::Shutdown;
 use crate::sys::sync::lock;
@@ -157,9 +159,7 @@ impl FilesystemDb {
         let _documents = self.locks.all_documents()?;
         let _index = self.locks.index()?;
         let mut collections = self.lock();
-        let suffix = jiff::ZonedDateTime::now()
-            .strftime("%Y%m%d_%H%M%S")
-            .to_string();
+        let suffix = clock::local().strftime("%Y%m%d_%H%M%S").to_string();
         let mut rebuilt = Vec::new();
         for (_, collection) in collections.each() {
             collection.forget();
@@ -315,7 +315,7 @@ impl FilesystemDb {
             )
             .with_remedy(Remedy::RestoreDocument)
         };
-        let bytes = fs::read(path).map_err(|source| match source.kind() {
+        let bytes = regular_file::read(path).map_err(|source| match source.kind() {
             // One document can be lost, or all with the disk that they are on.
             std::io::ErrorKind::NotFound => Error::artdaqdb(
                 path.display().to_string(),

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 
 pub use self::address::ArtdaqUri;
 use self::address::Kind;
+use crate::clock;
 use crate::error::Result;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 use crate::shutdown::Shutdown;
@@ -176,7 +177,7 @@ fn name_of(configuration: &str) -> &str {
 /// time with its offset.
 #[must_use]
 pub fn time_stamp() -> String {
-    jiff::ZonedDateTime::now()
+    clock::local()
         .strftime("%Y-%m-%dT%H:%M:%S%.3f%z")
         .to_string()
 }

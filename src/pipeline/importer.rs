@@ -11,6 +11,7 @@ use crate::clock;
 use crate::error::{Disposition, Error, Result};
 use crate::faults::{self, fs};
 use crate::fhicl;
+use crate::regular_file;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY, StageKind};
 use crate::run_record::{self, Generated, Options, RunRecord, Snapshot};
 
@@ -258,8 +259,8 @@ pub fn read_schema(fcl_conf_dir: &Path) -> Result<FclFile> {
             Disposition::StopStage,
         )
     };
-    let text =
-        fs::read_to_string(&path).map_err(|error| unusable(format!("cannot read it: {error}")))?;
+    let text = regular_file::read_to_string(&path)
+        .map_err(|error| unusable(format!("cannot read it: {error}")))?;
     fhicl::parse(&text).map_err(|error| unusable(format!("not FHiCL: {error}")))?;
     Ok(FclFile {
         entity: SCHEMA_ENTITY.into(),

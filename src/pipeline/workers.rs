@@ -165,9 +165,8 @@ fn run_part<S: Stage>(
     {
         Ok(pool) => pool,
         Err(error) => {
-            books.report.stop(Error::Unexpected(format!(
-                "cannot start {workers} workers: {error}"
-            )));
+            let error = std::io::Error::other(error);
+            books.report.stop(Error::io("start", "the workers", error));
             return;
         }
     };
@@ -186,11 +185,15 @@ fn run_part<S: Stage>(
     let (sender, answers) = channel();
     thread::scope(|scope| {
         let (shared, pool) = (&shared, &pool);
-        scope.spawn(move || {
+        let started = thread::Builder::new().spawn_scoped(scope, move || {
             // Each worker has a sender of its own; when all are done, the clerk's
             // receiver finds the channel closed.
             pool.broadcast(|_| shared.work(&sender.clone()));
         });
+        if let Err(error) = started {
+            books.report.stop(Error::io("start", "the workers", error));
+            return;
+        }
         let mut clerk = Clerk {
             shared,
             books,

@@ -8,7 +8,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::faults::fs::File;
+use crate::regular_file;
 use crate::run::{FclFile, Run};
 
 use super::Generated;
@@ -200,7 +200,7 @@ fn configuration(run: Run, metadata: Option<&str>) -> String {
 /// Reads a regular file of a run record as text.
 fn read_text(run: Run, path: &Path) -> Result<String> {
     let failed = |source| Error::io("read", path, source);
-    let file = File::open(path).map_err(failed)?;
+    let file = regular_file::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
     let mut bytes = Vec::new();
     if size <= MAX_FILE_BYTES {

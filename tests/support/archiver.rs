@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs;
-use std::io::Read;
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
@@ -175,7 +176,14 @@ impl Test {
             }
         }
         let config = self.path().join("config.yaml");
-        fs::write(&config, yaml).unwrap();
+        // It holds a password.
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o640)
+            .open(&config);
+        file.unwrap().write_all(yaml.as_bytes()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_run_record_archiver"));
         command.arg(config).args(arguments).stdin(Stdio::null());
         command

@@ -12,7 +12,8 @@ use crate::artdaqdb::index::{Entry, Index, Oid};
 use crate::artdaqdb::run_of;
 use crate::durable::{self, LargeFile, Temporary};
 use crate::error::{Disposition, Error, Remedy, Result};
-use crate::faults::fs::{self, File, Metadata};
+use crate::faults::fs::{self, Metadata};
+use crate::regular_file;
 use crate::run::Run;
 
 /// A collection with what is known of its index, and the entries that wait to be
@@ -199,7 +200,7 @@ impl Collection {
         let failed = |source| Error::io("read", &path, source);
         // What changes from here on is seen when the file is replaced.
         let read = self.on_disk()?;
-        let mut old = match File::open(&path) {
+        let mut old = match regular_file::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file.map_err(failed)?,
         };
@@ -259,7 +260,7 @@ impl Collection {
     /// Reads what readers need; the whole index, if it takes that.
     fn survey(&mut self) -> Result<()> {
         let path = self.index_file();
-        let file = match File::open(&path) {
+        let file = match regular_file::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.index = Some(self.load()?);
                 return Ok(());
@@ -299,10 +300,11 @@ impl Collection {
                 Index::default()
             }
             _ => {
-                let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
-                    io::ErrorKind::InvalidData => self.damaged("it is not UTF-8".into()),
-                    _ => Error::io("read", &path, source),
-                })?;
+                let text =
+                    regular_file::read_to_string(&path).map_err(|source| match source.kind() {
+                        io::ErrorKind::InvalidData => self.damaged("it is not UTF-8".into()),
+                        _ => Error::io("read", &path, source),
+                    })?;
                 Index::parse(&text).map_err(|error| self.damaged(error.to_string()))?
             }
         };

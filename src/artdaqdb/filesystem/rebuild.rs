@@ -8,7 +8,8 @@ use crate::artdaqdb::index::{Entry, Index, Oid};
 use crate::artdaqdb::run_of;
 use crate::durable;
 use crate::error::{Disposition, Error, Result};
-use crate::faults::fs;
+use crate::faults;
+use crate::regular_file;
 
 /// How many damaged documents an error names.
 const NAMED: usize = 10;
@@ -111,7 +112,7 @@ pub(super) fn rebuild(directory: &Path, suffix: &str) -> Result<Rebuilt> {
 /// What the index says of a document: an entry for each of its configurations
 /// and entities.
 fn entries_of(path: &Path, oid: Oid) -> Result<Vec<Entry>, String> {
-    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let text = regular_file::read_to_string(path).map_err(|error| error.to_string())?;
     let stored = document::read(&text).map_err(|error| error.to_string())?;
     if stored.oid != oid.to_string() {
         return Err(format!("it says that it is {:?}", stored.oid));
@@ -143,7 +144,7 @@ fn entries_of(path: &Path, oid: Oid) -> Result<Vec<Entry>, String> {
 pub(super) fn documents(directory: &Path) -> Result<Vec<Oid>> {
     let failed = |source| Error::io("read", directory, source);
     let mut oids = Vec::new();
-    for entry in fs::read_dir(directory).map_err(failed)? {
+    for entry in faults::read_dir(directory).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         let oid = name
             .to_str()

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::artdaqdb::Documents;
 use crate::error::{Error, Result};
+use crate::faults;
 use crate::faults::fs;
 use crate::fhicl;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
@@ -40,7 +41,7 @@ pub(super) fn temporary_directory() -> Result<TempDir> {
 
 /// Removes abandoned directories of ours. Best effort: another user's stay.
 fn sweep(above: &Path) {
-    let Ok(entries) = fs::read_dir(above) else {
+    let Ok(entries) = faults::read_dir(above) else {
         return;
     };
     for entry in entries.flatten() {
@@ -115,7 +116,7 @@ pub(super) fn read(directory: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut directories = vec![directory.to_path_buf()];
     while let Some(directory) = directories.pop() {
         let failed = |source: io::Error| Error::io("read", &directory, source);
-        for entry in fs::read_dir(&directory).map_err(failed)? {
+        for entry in faults::read_dir(&directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let path = entry.path();
             let kind = entry.file_type().map_err(failed)?;

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable;
 use crate::error::{Error, Result};
-use crate::faults::fs;
 use crate::pipeline::settle::Noted;
+use crate::regular_file;
 use crate::run::{Run, StageKind};
 use crate::run_set::RunSet;
 
@@ -94,7 +94,7 @@ impl Notes {
     /// A file that cannot be read, or is not what this program writes.
     pub(super) fn read(work_dir: &Path) -> Result<Notes> {
         let path = path(work_dir);
-        match fs::read(&path) {
+        match regular_file::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| Error::State {
                 path,
                 problem: format!(

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::faults;
 use crate::faults::fs::{self, DirEntry};
 use crate::run::{Run, SCHEMA_ENTITY};
 
@@ -34,7 +35,7 @@ impl Listing {
             txt: BTreeSet::new(),
             other: BTreeSet::new(),
         };
-        for entry in fs::read_dir(path).map_err(failed)? {
+        for entry in faults::read_dir(path).map_err(failed)? {
             listing.take(run, &entry.map_err(failed)?)?;
         }
         if !listing.other.is_empty() {
