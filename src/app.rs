@@ -17,7 +17,7 @@ use crate::logging::rotate::Limits;
 use crate::logging::{self, RULE};
 use crate::reporter::metrics;
 use crate::shutdown::{self, Shutdown};
-use commands::{Command, Traits, Work};
+use commands::{Command, Lock, Traits, Work};
 use ending::Ending;
 use session::Session;
 
@@ -32,6 +32,9 @@ const SUCCESS: u8 = 0;
 const FAILURE: u8 = 1;
 /// The exit code of what this program should have ruled out.
 const UNEXPECTED: u8 = 2;
+
+/// The lock file of verifications, in the work directory.
+const VERIFY_LOCK: &str = ".verify.lock";
 
 /// Does what the command line says, from reading the configuration to the last
 /// line of the log, and returns the exit code.
@@ -98,9 +101,13 @@ fn work(command: &CommandLine, config: &Config, name: String, traits: Traits, ru
     greet(config);
     let mut lock = None;
     let result = catch_unwind(AssertUnwindSafe(|| {
-        if traits.needs_lock {
-            lock.insert(LockGuard::acquire(&config.app.lock_file)?)
-                .monitor(&shutdown)?;
+        let lock_file = match traits.lock {
+            Lock::None => None,
+            Lock::Archiver => Some(config.app.lock_file.clone()),
+            Lock::Verification => Some(config.app.work_dir.join(VERIFY_LOCK)),
+        };
+        if let Some(file) = lock_file {
+            lock.insert(LockGuard::acquire(&file)?).monitor(&shutdown)?;
         }
         if traits.archives {
             metrics::began(config);

@@ -35,6 +35,7 @@ pub mod stage_report;
 mod strip;
 pub mod summary;
 pub mod text;
+pub mod verification;
 
 /// Up to how many numbers in a row that no source has count as runs that failed in
 /// all stages, as in the operations manual's example. Longer gaps were never used.

@@ -57,3 +57,4 @@ mod ucondb_faults;
 mod ucondb_http;
 mod ucondb_listing;
 mod verify_extract;
+mod verify_runs;

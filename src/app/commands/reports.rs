@@ -215,7 +215,7 @@ fn failures(journal: &Journal, kind: StageKind) -> Result<Vec<Failure>> {
     Ok(all.collect())
 }
 
-fn print(report: &str) -> Result<()> {
+pub(super) fn print(report: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     stdout
         .write_all(report.as_bytes())
