@@ -38,6 +38,7 @@ mod notify_email;
 mod notify_slack;
 mod pipeline;
 mod pipeline_http;
+mod repair;
 mod report_history;
 mod report_status;
 mod run_record_read;

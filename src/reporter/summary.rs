@@ -213,7 +213,15 @@ fn next_of_stage(report: &StageReport, command: &str, steps: &mut Vec<String>) {
             report.planned.len()
         ));
     }
-    if !report.failed_open.is_empty() {
+    if !report.conflicts.is_empty() {
+        let runs = report.conflicts.argument();
+        steps.push(format!(
+            "{command} --verify --runs {runs} (what differs from UconDB's record), and if artdaqDB is \
+             right, {command} --migrate-only --override-existing --runs {runs}"
+        ));
+    }
+    let to_retry = report.failed_open.difference(&report.conflicts);
+    if !to_retry.is_empty() {
         let by_itself = match report.next_try {
             Some(time) => format!(
                 "; --incremental tries again by itself what may pass, from {} on",
@@ -224,7 +232,7 @@ fn next_of_stage(report: &StageReport, command: &str, steps: &mut Vec<String>) {
         steps.push(format!(
             "{command} {} (takes the {} run(s) of its failure log{by_itself})",
             report.kind.retry_flag(),
-            report.failed_open.len()
+            to_retry.len()
         ));
     }
     if !report.gone.is_empty() {

@@ -75,6 +75,7 @@ fn status(filesystem: &str, artdaqdb: &str, ucondb: &str) -> Status {
         import: memory("importer", 12498, 12498, ""),
         migrate: memory("migrator", 12498, 12498, ""),
         ignored: Ok(Vec::new()),
+        proof: None,
         first_run: None,
         command: "./run_archiver.sh config.yaml".to_owned(),
         compare: false,

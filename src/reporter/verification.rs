@@ -1,6 +1,7 @@
 //! What a verification found, in the log: a line for each run, then what is wrong with
 //! it, and at the end what the operator does next.
 
+use super::text::run_or_none;
 use crate::logging::RULE;
 use crate::pipeline::journal::Store;
 use crate::run_set::RunSet;
@@ -54,7 +55,7 @@ pub fn log_summary(report: &Report, command: &str) {
     for Group { title, runs, next } in groups(report) {
         if !runs.is_empty() {
             let next = next
-                .replace("RUNS", &runs.to_string().replace(' ', ""))
+                .replace("RUNS", &runs.argument())
                 .replace("./run", command);
             log::error!("  {title}: {} run(s): {runs}. Next: {next}", runs.len());
         }
@@ -67,8 +68,9 @@ pub fn log_summary(report: &Report, command: &str) {
     }
     if report.left > 0 {
         log::info!(
-            "  Not compared: {} run(s). Next: {command} --verify --incremental",
-            report.left
+            "  Not compared: {} run(s), those above {}",
+            report.left,
+            run_or_none(report.last)
         );
     }
     log::info!("{RULE}");
