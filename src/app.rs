@@ -19,7 +19,7 @@ use crate::reporter::metrics;
 use crate::shutdown::{self, Shutdown};
 use crate::sys::process;
 use crate::sys::text::one_line;
-use commands::{Command, Traits, Work};
+use commands::{Command, Lock, Traits, Work};
 use ending::Ending;
 use session::Session;
 
@@ -34,6 +34,9 @@ const SUCCESS: u8 = 0;
 const FAILURE: u8 = 1;
 /// The exit code of what this program should have ruled out.
 const UNEXPECTED: u8 = 2;
+
+/// The lock file of verifications, in the work directory.
+const VERIFY_LOCK: &str = ".verify.lock";
 
 /// Does what the command line says, from reading the configuration to the last
 /// line of the log, and returns the exit code.
@@ -104,10 +107,14 @@ fn work(command: &CommandLine, config: &Config, name: String, traits: Traits, ru
     greet(config);
     let mut lock = None;
     let result = catch_unwind(AssertUnwindSafe(|| {
-        if traits.needs_lock {
-            let app = &config.app;
-            lock.insert(LockGuard::acquire_for(&app.work_dir, &app.lock_file)?)
-                .monitor(&shutdown)?;
+        let app = &config.app;
+        let taken = match traits.lock {
+            Lock::None => None,
+            Lock::Archiver => Some(LockGuard::acquire_for(&app.work_dir, &app.lock_file)?),
+            Lock::Verification => Some(LockGuard::acquire(&app.work_dir.join(VERIFY_LOCK))?),
+        };
+        if let Some(taken) = taken {
+            lock.insert(taken).monitor(&shutdown)?;
         }
         if traits.archives {
             metrics::began(config);

@@ -12,6 +12,7 @@ pub mod blob;
 pub mod check;
 pub mod cli;
 pub mod clock;
+pub mod comparison;
 pub mod config;
 pub mod deadline;
 pub mod disk;

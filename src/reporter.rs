@@ -21,6 +21,7 @@ use crate::ucondb::UconDb;
 
 use backlog::{Backlog, Declaration, Failure, Remembered};
 use history::Execution;
+use proof::Proof;
 
 pub use recommendation::{Kind, Recommendation};
 
@@ -31,11 +32,13 @@ pub mod html;
 pub mod json;
 pub mod metrics;
 pub mod notify;
+pub mod proof;
 mod recommendation;
 pub mod stage_report;
 mod strip;
 pub mod summary;
 pub mod text;
+pub mod verification;
 
 /// Up to how many numbers in a row that no source has count as runs that failed in
 /// all stages, as in the operations manual's example. Longer gaps were never used.
@@ -73,6 +76,8 @@ pub struct Inputs<'a> {
     /// Tells a place that has none of the runs that it was seen to have from the real
     /// one: says why it is not the real one.
     pub guard: &'a dyn Fn(Place, &RunSet) -> Option<String>,
+    /// What is known of whether the archived runs are right, if it is known.
+    pub proof: Option<Proof>,
     /// The first run of the configuration.
     pub first_run: Option<Run>,
     /// The command line without flags, for commands to paste.
@@ -121,6 +126,8 @@ pub struct Status {
     pub migrate: Memory,
     /// What operators declared of runs, or why it is not known.
     pub ignored: Result<Vec<Declaration>, String>,
+    /// What is known of whether the archived runs are right, if it is known.
+    pub proof: Option<Proof>,
     /// The first run of the configuration.
     pub first_run: Option<Run>,
     /// The command line without flags.
@@ -240,6 +247,7 @@ impl Status {
             import,
             migrate,
             ignored,
+            proof: inputs.proof,
             first_run: inputs.first_run,
             command: inputs.command,
             compare: inputs.compare,

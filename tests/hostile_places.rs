@@ -126,7 +126,7 @@ fn files_of_ours_are_private_whatever_the_umask() {
         "migrator_state.json",
         "ucondb_listing_ev01.json",
         "unverified_runs.log",
-        "verify_progress",
+        "verify.json",
     ] {
         assert!(seen.iter().any(|seen| seen == name), "no {name}: {seen:?}");
     }

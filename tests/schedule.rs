@@ -478,7 +478,8 @@ fn an_input_output_error_of_one_record_or_document_is_that_runs_failure_alone() 
     assert_eq!(test.migrated().len(), 8);
     test.run(&["--verify"])
         .exits(1)
-        .says("Same in artdaqDB and UconDB: 8 run(s)");
+        .says("Agree: 8 of 9 run(s)")
+        .says("Run 7: artdaqDB cannot be read:");
 }
 
 #[test]

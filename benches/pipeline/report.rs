@@ -25,6 +25,7 @@ pub fn bench() {
         import: memory(&|run| run % 70 == 0),
         migrate: memory(&|run| run % 110 == 0),
         ignored: Ok(Vec::new()),
+        proof: None,
         first_run: None,
         command: "./run_archiver.sh config.yaml".to_owned(),
         compare: true,

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::holder::Holder;
 use super::read_start;
 use crate::error::{Error, Result};
-use crate::faults::fs::{self, File};
+use crate::faults::fs;
 use crate::regular_file;
 use crate::sys::process;
 

@@ -14,7 +14,7 @@ use super::{
     Class, Context, Done, Fault, Job, PUBLISH_INTERVAL, PUBLISH_PAUSE, Planned, Side, Stage, Trial,
 };
 use crate::clock;
-use crate::error::{Disposition, Error, Result};
+use crate::error::{Disposition, Error, Remedy, Result};
 use crate::reporter::stage_report::{FailedRun, StageReport};
 use crate::run::Run;
 use crate::run_set::RunSet;
@@ -609,6 +609,9 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
             let run = failed_run.run;
             report.not_updated.push(failed_run);
             return self.count(run, Outcome::NotUpdated);
+        }
+        if let Some(Remedy::ChooseRecord(run)) = error.remedy() {
+            report.conflicts = report.conflicts.union(&[*run].into_iter().collect());
         }
         let class = match failed.fault.disposition {
             Disposition::FailRun => FailureClass::Permanent,

@@ -75,6 +75,7 @@ fn status(filesystem: &str, artdaqdb: &str, ucondb: &str) -> Status {
         import: memory("importer", 12498, 12498, ""),
         migrate: memory("migrator", 12498, 12498, ""),
         ignored: Ok(Vec::new()),
+        proof: None,
         first_run: None,
         command: "./run_archiver.sh config.yaml".to_owned(),
         compare: false,
@@ -395,7 +396,8 @@ fn the_keys_of_the_json_report() {
     assert_eq!(
         keys(&report),
         "complete executions failed_in_all_stages generated ignored no_record nowhere problems \
-         recommendations schema sources stages to_import to_migrate version waiting"
+         recommendations schema sources stages to_import to_migrate verification version \
+         waiting"
     );
     assert_eq!(
         keys(&report["sources"]["artdaqdb"]),

@@ -43,6 +43,8 @@ pub struct RunRecord {
     /// The first load: the record's own .fcl files and the ones made from its
     /// .txt files, in the order of their names. The schema is not among them.
     pub files: Vec<FclFile>,
+    /// Which of them the archiver made itself.
+    pub generated: BTreeSet<Generated>,
     /// The second load.
     pub update: Update,
 }
@@ -98,6 +100,7 @@ impl RunRecord {
             .contains("metadata.txt")
             .then(|| read_text(run, &path.join("metadata.txt")))
             .transpose()?;
+        let mut made = BTreeSet::new();
         for generated in wanted {
             let text = match (generated.source(), &metadata) {
                 ("metadata.txt", None) => continue,
@@ -115,6 +118,7 @@ impl RunRecord {
                     note.text
                 );
             }
+            made.insert(generated);
             files.push(FclFile {
                 entity: generated.entity().to_string(),
                 text: converted.text,
@@ -127,6 +131,7 @@ impl RunRecord {
             path: path.to_path_buf(),
             configuration: configuration(run, metadata.as_deref()),
             files,
+            generated: made,
             update: update(metadata.as_deref().unwrap_or_default(), &listing, options),
         })
     }

@@ -64,6 +64,9 @@ impl Journal {
                 notes.saw(*store, self.places.addresses.of(*store), runs);
             }
             if kind == StageKind::Import {
+                // A killed execution may not have come to it.
+                let imported = in_progress.intersection(&survey.archived).copied();
+                notes.imported(&self.places.addresses, &imported.collect());
                 let is_open = |run: u64| {
                     survey.source.contains(&Run(run)) && !survey.archived.contains(&Run(run))
                 };
@@ -132,7 +135,7 @@ impl Ledger<'_> {
             .collect();
         self.in_progress.extend(runs);
         self.is_begun = true;
-        self.write_in_progress(&RunSet::default())
+        self.write_in_progress(&[])
     }
 
     /// Writes down what must be known of runs before they become visible.
@@ -177,7 +180,7 @@ impl Ledger<'_> {
         }
         self.write()?;
         incomplete.save()?;
-        self.write_in_progress(&archived.iter().map(|(run, _)| *run).collect())
+        self.write_in_progress(archived)
     }
 
     /// Notes runs whose failure could have been the store's, which could not be
@@ -233,15 +236,20 @@ impl Ledger<'_> {
         })
     }
 
-    fn write_in_progress(&self, archived: &RunSet) -> Result<()> {
+    fn write_in_progress(&self, archived: &[(Run, Done)]) -> Result<()> {
         let importing: RunSet = self.in_progress.iter().copied().collect();
-        let address = self.journal.places.addresses.of(self.archive);
+        let addresses = &self.journal.places.addresses;
+        let all: Vec<Run> = archived.iter().map(|(run, _)| *run).collect();
+        // What only adds to a run that was archived is brought to UconDB by itself.
+        let is_new = |done: &Done| !(done.has_more || done.stored_nothing);
+        let new = archived.iter().filter(|(_, done)| is_new(done));
+        let new: RunSet = new.map(|(run, _)| *run).collect();
         self.journal.change(|notes| {
-            notes.saw(
-                self.archive,
-                address,
-                &archived.iter().collect::<Vec<Run>>(),
-            );
+            notes.saw(self.archive, addresses.of(self.archive), &all);
+            match self.kind {
+                StageKind::Import => notes.imported(addresses, &new),
+                StageKind::Migrate => notes.compared(addresses, &all.iter().copied().collect()),
+            }
             if self.is_begun && self.kind == StageKind::Import {
                 notes.importing = importing;
             }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Addresses;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::pipeline::settle::Noted;
@@ -32,6 +33,10 @@ pub(super) struct Notes {
     pub(super) migrate: StageNotes,
     /// Runs that an operator declared to be impossible to archive.
     pub(super) ignored: Vec<Ignored>,
+    /// The runs that this journal's archiver imported, by artdaqDB's address.
+    pub(super) imported: BTreeMap<String, RunSet>,
+    /// The runs whose blob it stored or compared, by UconDB's address.
+    pub(super) compared: BTreeMap<String, RunSet>,
     /// How the records of open runs looked that had not settled.
     pub(super) looks: BTreeMap<u64, Noted>,
 }
@@ -148,6 +153,30 @@ impl Notes {
         self.ignored
             .iter()
             .fold(RunSet::default(), |all, it| all.union(&it.runs))
+    }
+
+    /// Notes runs that were imported. What UconDB has of them under their keys may be
+    /// another record, until it is compared.
+    pub(super) fn imported(&mut self, addresses: &Addresses, runs: &RunSet) {
+        if runs.is_empty() {
+            return;
+        }
+        let of = |store| addresses.of(store).to_owned();
+        let imported = self.imported.entry(of(Store::Artdaqdb)).or_default();
+        *imported = imported.union(runs);
+        if let Some(compared) = self.compared.get_mut(&of(Store::Ucondb)) {
+            *compared = compared.difference(runs);
+        }
+    }
+
+    /// Notes runs whose blob was stored or compared.
+    pub(super) fn compared(&mut self, addresses: &Addresses, runs: &RunSet) {
+        if runs.is_empty() {
+            return;
+        }
+        let address = addresses.of(Store::Ucondb).to_owned();
+        let compared = self.compared.entry(address).or_default();
+        *compared = compared.union(runs);
     }
 
     /// Adds runs to those that a store was seen to have.
