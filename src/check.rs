@@ -28,6 +28,7 @@ mod remembered;
 pub fn run(
     config: Result<Config>,
     open_artdaqdb: impl FnOnce(&Config) -> Result<Box<dyn ArtdaqDb>>,
+    try_tools: impl FnOnce(&Config) -> Vec<(&'static str, Result<()>)>,
     open_ucondb: impl Fn(&Config, &str) -> Result<Box<dyn UconDb>>,
     open_journal: impl FnOnce(&Config) -> Result<Journal>,
     out: &mut dyn Write,
@@ -53,7 +54,7 @@ pub fn run(
                 let first_run = config.source_files.first_run;
                 remembered::held_back(journal, first_run, &records, &archived, &mut sheet);
             }
-            databases::tools(&config.artdaq_db, &mut sheet);
+            databases::tools(try_tools(&config), &mut sheet);
             let ucon = &config.ucon_db;
             for folder in [&ucon.folder_name].into_iter().chain(&ucon.pending_folder) {
                 let runs = databases::ucondb(&config, open_ucondb(&config, folder), &mut sheet);

@@ -268,8 +268,28 @@ fn tools_that_are_not_there() {
         .set("artdaq_db.use_tools", "true")
         .set("artdaq_db.tools_dir", "/no/such/tools");
     let ended = test.run(&["--check"]).exits(1);
-    has(&lines(&ended, '✗'), "no bulkloader in /no/such/tools");
-    has(&lines(&ended, '✗'), "no bulkdownloader in /no/such/tools");
+    has(&lines(&ended, '✗'), "/no/such/tools/bulkloader is missing");
+    has(
+        &lines(&ended, '✗'),
+        "/no/such/tools/bulkdownloader is missing",
+    );
+    has(&lines(&ended, '✗'), "artdaq_db.tools_dir");
+    // One that is there and can't be started, as its libraries are missing.
+    let tools = test.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    for tool in ["bulkloader", "bulkdownloader"] {
+        let says = "#!/bin/sh\necho 'libpq.so.5: cannot open shared object file' >&2\nexit 127\n";
+        fs::write(tools.join(tool), says).unwrap();
+        fs::set_permissions(tools.join(tool), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let test = test.set("artdaq_db.tools_dir", &tools.display().to_string());
+    let ended = test.run(&["--check"]).exits(1);
+    let failed = lines(&ended, '✗');
+    has(
+        &failed,
+        "bulkloader --help ended with exit code 127. It said: libpq.so.5",
+    );
+    assert!(!test.path().join("archive").exists());
 }
 
 /// As an ordinary user, whom rights keep out; root may do anything.

@@ -143,6 +143,7 @@ pub(in crate::app) fn check(file: &Path) -> Result<bool> {
     check::run(
         config,
         parts::look_at_artdaqdb,
+        parts::try_tools,
         parts::look_at_ucondb,
         parts::journal,
         &mut stdout,

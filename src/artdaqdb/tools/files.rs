@@ -59,16 +59,25 @@ fn sweep(above: &Path) {
 
 /// Why the tools can't load one of the files, if so. They take every path that
 /// has `.fcl` in it and name its entity after it, and every path that has
-/// `schema.fcl` in it for the schema.
+/// `schema.fcl` in it for the schema. They fail at an empty file, and at a name that
+/// ends a string of JSON.
 pub(super) fn refusal(files: &[FclFile]) -> Option<String> {
     let mut entities = BTreeSet::new();
-    for FclFile { entity, .. } in files {
+    for FclFile { entity, text } in files {
         let name = format!("{entity}.fcl");
         if entity.is_empty() || entity.contains(['/', '\0']) {
             return Some(format!("{entity:?} can't be the name of a file"));
         }
         if entity != SCHEMA_ENTITY && name.contains("schema.fcl") {
             return Some(format!("bulkloader would store {name} as the schema"));
+        }
+        if text.trim().is_empty() {
+            return Some(format!("bulkloader can't store {name}, which is empty"));
+        }
+        if entity.contains(['"', '\'', '`', '\\']) || entity.contains(char::is_control) {
+            return Some(format!(
+                "bulkloader can't store a file of the name {name:?}"
+            ));
         }
         if !entities.insert(entity) {
             return Some(format!("{name} is there twice"));
@@ -192,8 +201,25 @@ mod tests {
     #[test]
     fn names_that_the_tools_would_mistake_are_refused() {
         assert_eq!(refusal(&[file("schema"), file("tpc01")]), None);
-        for entity in ["", "a/b", "x_schema", "schema.fcl"] {
+        for entity in [
+            "",
+            "a/b",
+            "x_schema",
+            "schema.fcl",
+            "a\"b",
+            "a'b",
+            "a\\b",
+            "a\nb",
+        ] {
             assert!(refusal(&[file(entity)]).is_some(), "{entity:?}");
+        }
+        for text in ["", " \n", "\t\r\n"] {
+            let mut empty = file("tpc01");
+            empty.text = text.into();
+            assert!(
+                refusal(&[empty]).is_some_and(|it| it.contains("empty")),
+                "{text:?}"
+            );
         }
         assert!(refusal(&[file("a"), file("a")]).is_some());
     }
