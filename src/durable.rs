@@ -156,7 +156,7 @@ pub fn keep(path: &Path, suffix: &str) -> Result<Option<PathBuf>> {
 /// made it durable.
 #[must_use]
 #[derive(Debug)]
-pub struct Unsynced(Option<PathBuf>);
+pub struct Unsynced(PathBuf);
 
 impl Unsynced {
     /// Makes the file durable. For many files it is much cheaper to write all of
@@ -165,12 +165,10 @@ impl Unsynced {
     /// # Errors
     /// The file can't be opened or synchronised; what was written may be lost.
     pub fn sync(self) -> Result<()> {
-        match self.0 {
-            None => Ok(()),
-            Some(path) => File::open(&path)
-                .and_then(|file| file.sync_all())
-                .map_err(|source| Error::io("synchronise", &path, source)),
-        }
+        let path = self.0;
+        File::open(&path)
+            .and_then(|file| file.sync_all())
+            .map_err(|source| Error::io("synchronise", &path, source))
     }
 }
 
@@ -206,52 +204,6 @@ pub fn sync_all(files: Vec<Unsynced>) -> Result<()> {
     })
 }
 
-/// Writes a file that nobody relies on yet; one that exists is replaced durably,
-/// since somebody may rely on it by now. The directory is not synchronised.
-///
-/// # Errors
-/// As for [`replace`].
-#[cfg(test)]
-pub fn write_entry(path: &Path, contents: &[u8], mode: u32) -> Result<Unsynced> {
-    publish_entry(create_temporary(path, contents, mode)?, path)
-}
-
-/// Gives the temporary file that was written for `path` its name. Nobody relies on that
-/// file yet; one that exists is replaced durably, since somebody may rely on it by now.
-/// The directory is not synchronised.
-///
-/// # Errors
-/// As for [`replace`].
-pub fn publish_entry(mut temporary: Temporary, path: &Path) -> Result<Unsynced> {
-    if temporary.target != path {
-        // Behind a link there may be another file system than the directory's.
-        temporary.sync()?;
-        publish(temporary)?;
-        return Ok(Unsynced(None));
-    }
-    let renamed = faults::ask(Operation::Rename, path).and_then(|()| {
-        Ok(rustix::fs::renameat_with(
-            rustix::fs::CWD,
-            &temporary.path,
-            rustix::fs::CWD,
-            &temporary.target,
-            rustix::fs::RenameFlags::NOREPLACE,
-        )?)
-    });
-    match renamed {
-        Ok(()) => {
-            temporary.renamed = true;
-            Ok(Unsynced(Some(temporary.target.clone())))
-        }
-        // It exists, or the file system can't tell (EINVAL on some network ones).
-        Err(_) => {
-            temporary.sync()?;
-            publish(temporary)?;
-            Ok(Unsynced(None))
-        }
-    }
-}
-
 /// A file that is not yet visible under its name. Dropped, it is gone.
 #[derive(Debug)]
 pub struct Temporary {
@@ -267,7 +219,19 @@ impl Temporary {
     /// # Errors
     /// As for [`Unsynced::sync`].
     pub fn sync(&self) -> Result<()> {
-        Unsynced(Some(self.path.clone())).sync()
+        self.unsynced().sync()
+    }
+
+    /// What was written, to be made durable together with other files, before the
+    /// file gets its name.
+    pub fn unsynced(&self) -> Unsynced {
+        Unsynced(self.path.clone())
+    }
+
+    /// Where the file is before it gets its name.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
@@ -297,25 +261,7 @@ pub fn write_temporary(path: &Path, contents: &[u8], mode: u32) -> Result<Tempor
 /// The file can't be created.
 pub fn open_temporary(path: &Path, mode: u32) -> Result<(Temporary, File)> {
     let (target, permissions) = find_target(path)?;
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
-    let name: String = name.chars().take(NAME_PART).collect();
-    let mut names = 0;
-    let (path, file) = loop {
-        names += 1;
-        let temporary = target.with_file_name(format!(".{name}.{:016x}.tmp", fastrand::u64(..)));
-        // Exclusive: nothing that is there is written to, and no link is followed.
-        let opened = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-            .open(&temporary);
-        match opened {
-            Ok(file) => break (temporary, file),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && names < NAMES => {}
-            Err(source) => return Err(Error::io("create", &temporary, source)),
-        }
-    };
+    let (path, file) = create_hidden(parent(&target), &target, mode)?;
     let temporary = Temporary {
         path,
         target,
@@ -334,6 +280,44 @@ pub fn open_temporary(path: &Path, mode: u32) -> Result<(Temporary, File)> {
 /// It can't be looked at, or is no regular file.
 pub fn target_of(path: &Path) -> Result<PathBuf> {
     Ok(find_target(path)?.0)
+}
+
+/// Creates an empty file that is to get the name `target`, in another directory of the
+/// same file system. What bears that name then is replaced as it is, a link too.
+///
+/// # Errors
+/// The file can't be created.
+pub fn open_temporary_in(directory: &Path, target: &Path, mode: u32) -> Result<(Temporary, File)> {
+    let (path, file) = create_hidden(directory, target, mode)?;
+    let temporary = Temporary {
+        path,
+        target: target.to_path_buf(),
+        renamed: false,
+    };
+    Ok((temporary, file))
+}
+
+/// Creates a file in a directory, under a hidden name that begins like that of `target`.
+fn create_hidden(directory: &Path, target: &Path, mode: u32) -> Result<(PathBuf, File)> {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let name: String = name.chars().take(NAME_PART).collect();
+    let mut names = 0;
+    loop {
+        names += 1;
+        let temporary = directory.join(format!(".{name}.{:016x}.tmp", fastrand::u64(..)));
+        // Exclusive: nothing that is there is written to, and no link is followed.
+        let opened = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&temporary);
+        match opened {
+            Ok(file) => return Ok((temporary, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && names < NAMES => {}
+            Err(source) => return Err(Error::io("create", &temporary, source)),
+        }
+    }
 }
 
 /// The file that is replaced under this name, and its permissions if it exists.
@@ -473,17 +457,19 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_replaces_what_a_crash_left() {
+    fn a_file_from_another_directory_replaces_what_a_crash_left() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("document.json");
-        let unsynced = write_entry(&path, b"one", SHARED).unwrap();
-        assert!(unsynced.0.is_some());
-        unsynced.sync().unwrap();
-        let synced = write_entry(&path, b"two", SHARED).unwrap();
-        assert!(synced.0.is_none(), "somebody may rely on what was there");
-        synced.sync().unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        let (staging, path) = (directory.path().join("staging"), directory.path().join("x"));
+        fs::create_dir_all(&staging).unwrap();
+        for text in ["one", "two"] {
+            let (temporary, mut file) = open_temporary_in(&staging, &path, SHARED).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            temporary.unsynced().sync().unwrap();
+            publish(temporary).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        drop(open_temporary_in(&staging, &path, SHARED).unwrap());
+        assert_eq!(fs::read_dir(&staging).unwrap().count(), 0);
     }
 
     #[test]
@@ -534,7 +520,7 @@ mod tests {
                 replace(path, b"x", PRIVATE),
                 replace_entry(path, b"x", PRIVATE),
                 replace_for_all(path, b"x"),
-                write_entry(path, b"x", PRIVATE).map(drop),
+                write_temporary(path, b"x", PRIVATE).map(drop),
             ] {
                 let error = result.unwrap_err().to_string();
                 assert!(error.contains(kind), "{error}");

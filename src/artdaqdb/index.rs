@@ -178,6 +178,12 @@ impl Index {
             .map_or(&[], Vec::as_slice)
     }
 
+    /// The times at which documents of exactly this configuration were assigned to it.
+    #[must_use]
+    pub fn assigned(&self, configuration: &str) -> &[String] {
+        self.assigned.get(configuration).map_or(&[], Vec::as_slice)
+    }
+
     /// How many of these documents there are of each entity.
     #[must_use]
     pub fn entities(&self, documents: &[Oid]) -> BTreeMap<String, usize> {

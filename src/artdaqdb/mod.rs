@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 pub use self::address::ArtdaqUri;
 use self::address::Kind;
 use crate::clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 use crate::shutdown::Shutdown;
 
@@ -35,6 +35,16 @@ pub struct Configuration {
     pub files: Vec<FclFile>,
 }
 
+impl Configuration {
+    /// The FHiCL of the files, by entity.
+    fn texts(&self) -> BTreeMap<&str, &str> {
+        let files = self.files.iter();
+        files
+            .map(|file| (file.entity.as_str(), file.text.as_str()))
+            .collect()
+    }
+}
+
 /// What artdaqDB holds of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
@@ -42,6 +52,15 @@ pub enum Presence {
     Whole,
     /// A load that was cut short: it has no schema document, or nothing else.
     Partial,
+}
+
+/// What an insertion came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inserted {
+    /// The run's documents are stored with the next [`publish`](ArtdaqDb::publish).
+    Now,
+    /// Nothing was stored: the archive has the run with the same content.
+    Before,
 }
 
 /// An artdaqDB. Every implementation passes the contract suite in
@@ -67,23 +86,27 @@ pub trait ArtdaqDb: Send + Sync {
 
     /// Stores a run's documents as configuration `<run>/<name>`. A run that is
     /// partly there is completed: what it has is kept, and what it lacks, or has
-    /// with other content, is added.
+    /// with other content, is added. One that is wholly there is left as it is.
     ///
     /// # Errors
-    /// A run that is wholly there; a file that is not FHiCL; the database.
-    fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()>;
+    /// A run that is wholly there with other content; a file that is not FHiCL; the
+    /// database.
+    fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<Inserted>;
 
-    /// Adds documents to a run that is there, or in the course of being inserted.
+    /// Adds documents to a run that is there, or in the course of being inserted. What
+    /// it has already is not added again.
     ///
     /// # Errors
     /// A run that is not there; a file that is not FHiCL; the database.
     fn update(&self, run: Run, files: &[FclFile]) -> Result<()>;
 
-    /// Makes durable and visible what was inserted and updated up to now.
+    /// Makes durable and visible what was inserted and updated up to now, and returns
+    /// the runs of which it was refused, because others stored something else
+    /// meanwhile.
     ///
     /// # Errors
     /// The database; nothing since the last `publish` counts as stored then.
-    fn publish(&self) -> Result<()>;
+    fn publish(&self) -> Result<Vec<(Run, Error)>>;
 
     /// Whether the archive is there, empty or not. One that can only be known by
     /// asking a server is taken to be there.

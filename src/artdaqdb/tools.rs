@@ -25,7 +25,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::filesystem::FilesystemDb;
 use super::filesystem::lock::{ArchiveLock, Held};
-use super::{ArtdaqDb, Configuration, Documents, NativeDb, Presence, address};
+use super::{ArtdaqDb, Configuration, Documents, Inserted, NativeDb, Presence, address, choice};
 use crate::error::{Disposition, Error, Remedy, Result};
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 use crate::shutdown::Shutdown;
@@ -562,7 +562,7 @@ impl ArtdaqDb for ToolsDb {
         self.look()?.ask(|db| db.runs())
     }
 
-    fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()> {
+    fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<Inserted> {
         self.check(run, files)?;
         let (alone, turn) = self.turn(Purpose::Begin)?;
         self.shutdown.check()?;
@@ -571,10 +571,15 @@ impl ArtdaqDb for ToolsDb {
         if let Some(documents) = &documents
             && documents.presence() == Presence::Whole
         {
-            return Err(self.refuse(format!(
-                "run {run} is archived already, as {}",
-                documents.configurations.join(" and ")
-            )));
+            let name = documents.name();
+            let stored = self.read_natively(&view, &Job { run, name })?;
+            let differing = choice::differing_files(files, &stored.texts());
+            if differing.is_empty() {
+                choice::note_archived_meanwhile(run);
+                return Ok(Inserted::Before);
+            }
+            let version = documents.configurations.join(" and ");
+            return Err(self.refuse(choice::conflict(run, &version, &differing)));
         }
         let documents = documents.unwrap_or_default();
         let name = match documents.configurations.is_empty() {
@@ -584,9 +589,9 @@ impl ArtdaqDb for ToolsDb {
         if let Some(reason) = self.unfit_to_load(name) {
             // It has locks of its own.
             drop((turn, alone));
-            self.natively(run, &reason)?.insert(run, name, files)?;
+            let inserted = self.natively(run, &reason)?.insert(run, name, files)?;
             lock(&self.pending_natively).insert(run);
-            return Ok(());
+            return Ok(inserted);
         }
         let missing: Vec<&FclFile> = files
             .iter()
@@ -601,7 +606,7 @@ impl ArtdaqDb for ToolsDb {
             let schema = (name.to_owned(), schema.clone());
             lock(&self.pending).insert(run, schema);
         }
-        Ok(())
+        Ok(Inserted::Now)
     }
 
     fn update(&self, run: Run, files: &[FclFile]) -> Result<()> {
@@ -637,11 +642,12 @@ impl ArtdaqDb for ToolsDb {
         self.load(&Job { run, name: &name }, &files, &whole, &view, &turn)
     }
 
-    fn publish(&self) -> Result<()> {
+    fn publish(&self) -> Result<Vec<(Run, Error)>> {
         let natively = std::mem::take(&mut *lock(&self.pending_natively));
-        if let (false, Some(native)) = (natively.is_empty(), &self.native) {
-            native.publish()?;
-        }
+        let refused = match &self.native {
+            Some(native) if !natively.is_empty() => native.publish()?,
+            _ => Vec::new(),
+        };
         let pending = std::mem::take(&mut *lock(&self.pending));
         for (run, (name, schema)) in pending {
             let (_alone, turn) = self.turn(Purpose::Finish)?;
@@ -652,7 +658,7 @@ impl ArtdaqDb for ToolsDb {
                 self.load(&Job { run, name: &name }, &[&schema], &whole, &view, &turn)?;
             }
         }
-        Ok(())
+        Ok(refused)
     }
 
     fn read(&self, run: Run) -> Result<Configuration> {

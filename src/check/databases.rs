@@ -132,28 +132,36 @@ fn indexes(db: &FilesystemDb, sheet: &mut Sheet<'_>) {
             documents,
             lost,
             unnamed,
+            left_over,
         } = found;
         if !lost.is_empty() {
             sheet.fail(format!(
                 "ArtdaqDB index of {collection}: {} document(s) that it names are missing, such as \
-                 {}.json; restore them from a backup, or drop them from the index with \
-                 --rebuild-index and import their runs again",
+                 {}.json; restore them from a backup. A run of which nothing is left is dropped from \
+                 the index by --rebuild-index, and imported again",
                 lost.len(),
                 lost[0]
             ));
         }
         if !unnamed.is_empty() {
             sheet.doubt(format!(
-                "ArtdaqDB index of {collection}: {} document(s) are not in it, such as {}.json: of \
-                 an import under way or cut short, which the next import settles, or left out by \
-                 other tools, which --rebuild-index settles",
+                "ArtdaqDB index of {collection}: {} document(s) are not in it, such as {}.json, left \
+                 out by other tools: --rebuild-index adds them",
                 unnamed.len(),
                 unnamed[0]
             ));
         }
         if lost.is_empty() && unnamed.is_empty() {
+            let more = match left_over.len() {
+                0 => String::new(),
+                count => format!(
+                    "; {count} more are of imports that are under way or came to nothing, such as \
+                     {}.json: nothing reads them",
+                    left_over[0]
+                ),
+            };
             sheet.good(format!(
-                "ArtdaqDB index of {collection} agrees with its {documents} documents"
+                "ArtdaqDB index of {collection} agrees with its {documents} documents{more}"
             ));
         }
     }

@@ -212,14 +212,19 @@ impl Write for LargeFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::durable::{SHARED, write_entry};
+    use crate::durable::{SHARED, open_temporary};
 
     #[test]
     fn all_files_become_durable_and_one_that_is_lost_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
+        let kept = std::cell::RefCell::new(Vec::new());
         let write = |name: String| {
             let path = directory.path().join(&name);
-            (write_entry(&path, b"x", SHARED).unwrap(), path)
+            let (temporary, mut file) = open_temporary(&path, SHARED).unwrap();
+            file.write_all(b"x").unwrap();
+            let written = (temporary.unsynced(), temporary.path().to_path_buf());
+            kept.borrow_mut().push(temporary);
+            written
         };
         let volume = Volume::of(&[directory.path().to_path_buf()]).map(Arc::new);
         for (set, volume) in [("a", volume.as_ref()), ("b", None)] {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::journal::{Journal, Store};
 use super::settle::{self, Noted, Patience, Readiness};
 use super::{Done, Fault, Job, Side, Stage, Survey, Trial};
-use crate::artdaqdb::{ArtdaqDb, Presence};
+use crate::artdaqdb::{ArtdaqDb, Inserted, Presence};
 use crate::clock;
 use crate::error::{Disposition, Error, Result};
 use crate::faults::{self, fs};
@@ -182,10 +182,12 @@ impl<'a> Importer<'a> {
             record.files.len(),
             record.configuration
         );
-        self.artdaqdb
+        let inserted = self
+            .artdaqdb
             .insert(run, &record.configuration, &record.files)
             .map_err(|error| Side::WriteArtdaqdb.fault(name_file(error, path)))?;
         Ok(Done {
+            stored_nothing: inserted == Inserted::Before,
             without_stop_time: !record.update.has_stop_time,
             awaits_stop_time: record.update.awaits_stop_time,
             ..Done::default()
@@ -346,8 +348,10 @@ impl Stage for Importer<'_> {
         }
     }
 
-    fn publish(&self) -> Result<()> {
-        self.artdaqdb.publish()
+    fn publish(&self) -> Result<Vec<(Run, Fault)>> {
+        let refused = self.artdaqdb.publish()?.into_iter();
+        let fault = |(run, error)| (run, Fault::of_run(error));
+        Ok(refused.map(fault).collect())
     }
 
     fn trial(&self, side: Side, archived: &BTreeSet<Run>) -> Trial {

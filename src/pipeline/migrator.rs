@@ -449,9 +449,9 @@ impl Stage for Migrator<'_> {
         })
     }
 
-    fn publish(&self) -> Result<()> {
+    fn publish(&self) -> Result<Vec<(Run, Fault)>> {
         // What UconDB answered for is durable and visible.
-        Ok(())
+        Ok(Vec::new())
     }
 
     fn trial(&self, side: Side, archived: &BTreeSet<Run>) -> Trial {

@@ -1,6 +1,6 @@
 //! The workers of a stage, and the one thread that writes down what they did.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -230,6 +230,19 @@ impl<'j, S: Stage> Shared<'j, S> {
         self.context.observers.tell(self.stage.kind(), event);
     }
 
+    /// Tells that a run that was processed could not be made visible.
+    fn tell_refused(&self, planned: &Planned<S::Job>, error: &Error) {
+        let attempts = self.context.settings.attempts;
+        self.tell(&Event::Failed {
+            run: planned.job.run(),
+            attempt: attempts,
+            attempts,
+            error,
+            outcome: FailedAttempt::Final,
+            is_known: is_known(planned, error),
+        });
+    }
+
     fn is_over(&self) -> bool {
         self.stop.load(Ordering::SeqCst) || self.context.shutdown.requested()
     }
@@ -382,6 +395,11 @@ impl<'j, S: Stage> Shared<'j, S> {
             ))))
         })
     }
+}
+
+fn runs_of<J: Job>(processed: &[(&Planned<J>, Done)]) -> Vec<(Run, Done)> {
+    let processed = processed.iter();
+    processed.map(|(it, done)| (it.job.run(), *done)).collect()
 }
 
 /// Whether a run failed for this reason in an earlier execution.
@@ -635,13 +653,26 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
     /// Makes visible what was processed, and writes down what became of all runs
     /// since the last time.
     fn publish(&mut self) {
+        let mut processed = std::mem::take(&mut self.processed);
+        let mut runs = runs_of(&processed);
+        let published = self.make_visible(&runs).map(|refused| {
+            let mut refused: BTreeMap<Run, Fault> = refused.into_iter().collect();
+            processed.retain(|(planned, _)| match refused.remove(&planned.job.run()) {
+                None => true,
+                Some(fault) => {
+                    let failed = Failed {
+                        fault,
+                        evidence: self.shared.stage.evidence(planned.job.run()),
+                        at: Instant::now(),
+                    };
+                    self.shared.tell_refused(planned, &failed.fault.error);
+                    self.fail(planned, &failed);
+                    false
+                }
+            });
+            runs = runs_of(&processed);
+        });
         let failed = std::mem::take(&mut self.failed);
-        let processed = std::mem::take(&mut self.processed);
-        let runs: Vec<(Run, Done)> = processed
-            .iter()
-            .map(|(planned, done)| (planned.job.run(), *done))
-            .collect();
-        let published = self.make_visible(&runs);
         let archived = match &published {
             Ok(()) => runs.as_slice(),
             Err(_) => &[],
@@ -666,9 +697,10 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
         }
     }
 
-    fn make_visible(&self, runs: &[(Run, Done)]) -> Result<()> {
+    /// Returns the runs that failed in it.
+    fn make_visible(&self, runs: &[(Run, Done)]) -> Result<Vec<(Run, Fault)>> {
         if runs.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         self.books.ledger.before_publish(runs)?;
         self.shared.stage.publish()

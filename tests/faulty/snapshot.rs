@@ -32,7 +32,7 @@ impl Snapshot {
             state: BTreeMap::new(),
         };
         for (name, bytes) in tree(test, &["archive"]) {
-            if is_temporary(&name) || name.ends_with(".lock") {
+            if is_temporary(&name) || is_of_a_load(&name) || name.ends_with(".lock") {
                 continue;
             }
             if name.ends_with("/index.json") {
@@ -117,10 +117,17 @@ fn is_temporary(path: &str) -> bool {
     name.starts_with('.') && (name.ends_with(".tmp") || name.starts_with(".upload-"))
 }
 
-/// Every temporary file that is left.
+/// A file that names the documents of a load.
+fn is_of_a_load(path: &str) -> bool {
+    path.contains("/.run_record_archiver.load.")
+}
+
+/// Every temporary file that is left, and every file of a load.
 pub fn temporaries(test: &Test) -> Vec<String> {
     let all = tree(test, &["work", "archive", "ucondb"]);
-    all.into_keys().filter(|name| is_temporary(name)).collect()
+    all.into_keys()
+        .filter(|name| is_temporary(name) || is_of_a_load(name))
+        .collect()
 }
 
 /// The contents of these directories, by path.

@@ -16,8 +16,7 @@ use crate::faults::fs::{self, Metadata};
 use crate::regular_file;
 use crate::run::Run;
 
-/// A collection with what is known of its index, and the entries that wait to be
-/// published.
+/// A collection with what is known of its index.
 #[derive(Debug)]
 pub(super) struct Collection {
     directory: PathBuf,
@@ -30,7 +29,6 @@ pub(super) struct Collection {
     catalogue: Option<Catalogue>,
     /// The whole index.
     index: Option<Box<Index>>,
-    pending: Vec<Entry>,
 }
 
 /// Whether, and in which file, the index was read or written.
@@ -68,7 +66,6 @@ impl Collection {
             runs: HashMap::new(),
             catalogue: None,
             index: None,
-            pending: Vec::new(),
         }
     }
 
@@ -82,6 +79,15 @@ impl Collection {
         self.read = Read::Not;
         self.catalogue = None;
         self.index = None;
+    }
+
+    /// Whether the index on disk is the one that is known. Forgets it if not.
+    pub(super) fn is_current(&mut self) -> Result<bool> {
+        let is_same = self.read != Read::Not && self.on_disk()? == self.read;
+        if !is_same {
+            self.forget();
+        }
+        Ok(is_same)
     }
 
     /// Where a document stands.
@@ -140,21 +146,6 @@ impl Collection {
         // The real tools write into the file as it stands.
         let is_same = Read::of(&catalogue.file().metadata().map_err(failed)?) == self.read;
         Ok(is_same.then_some(oids))
-    }
-
-    /// Adds documents, to become visible with [`publish`](Self::publish).
-    pub(super) fn add(&mut self, entries: Vec<Entry>) {
-        self.pending.extend(entries);
-    }
-
-    /// The entries that wait to be published.
-    pub(super) fn pending(&self) -> &[Entry] {
-        &self.pending
-    }
-
-    /// Takes out the first entries that wait to be published.
-    pub(super) fn take_pending(&mut self, count: usize) -> Vec<Entry> {
-        self.pending.drain(..count).collect()
     }
 
     /// Makes the directory and an empty index, where they are missing: a

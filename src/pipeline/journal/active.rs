@@ -12,7 +12,7 @@ use crate::faults::fs;
 use crate::regular_file;
 use crate::run::{Run, StageKind};
 use crate::run_set::RunSet;
-use crate::sys::sync;
+use crate::sys::{boot, sync};
 
 /// The file of the work directory.
 const FILE: &str = "in_progress.json";
@@ -61,7 +61,7 @@ impl ActiveRuns {
     /// Reads what an earlier process of the same boot left, and takes it over.
     /// `None` if it ended, was asked to end, or left nothing.
     pub(in crate::pipeline) fn death(&self, kind: StageKind) -> Option<Death> {
-        let boot = boot_id();
+        let boot = boot::id();
         // Nothing depends on the note but the order of the work.
         let text = regular_file::read(&self.path).ok()?;
         let left: Note = serde_json::from_slice(&text).ok()?;
@@ -91,7 +91,7 @@ impl ActiveRuns {
         let mut note = self.note();
         note.stage = kind.verb().to_owned();
         if note.boot.is_empty() {
-            note.boot = boot_id();
+            note.boot = boot::id();
         }
         note.runs = note.runs.union(&one(run));
         self.write(&note);
@@ -139,12 +139,6 @@ impl ActiveRuns {
 
 fn one(run: Run) -> RunSet {
     RunSet::all_of(run..=run)
-}
-
-fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map(|text| text.trim().to_owned())
-        .unwrap_or_default()
 }
 
 impl Death {
