@@ -177,6 +177,30 @@ fn an_index_that_disagrees_with_its_documents() {
     has(&lines(&ended, '!'), "0123456789abcdef01234567.json");
 }
 
+/// What an import left that was cut short is no reason to rebuild the index.
+#[test]
+fn documents_of_an_import_that_came_to_nothing() {
+    let test = Test::new().record(7);
+    test.run(&[]).exits(0);
+    let directory = test.path().join("archive/RunHistory");
+    let oid = "0123456789abcdef01234567";
+    fs::write(directory.join(format!("{oid}.json")), "{").unwrap();
+    let load = test.path().join("archive/.run_record_archiver.load.boot.0");
+    fs::write(load, format!("RunHistory/{oid}.json 8\n")).unwrap();
+    let ended = test.run(&["--check"]).exits(0);
+    has(&lines(&ended, '✓'), "came to nothing");
+    assert!(
+        !ended.stdout.contains("--rebuild-index"),
+        "{}",
+        ended.stdout
+    );
+    test.run(&["--rebuild-index", "--yes"])
+        .exits(0)
+        .says("1 document(s) were left out")
+        .says(oid);
+    test.run(&["--verify"]).exits(0);
+}
+
 #[test]
 fn a_clock_behind_its_own_files_and_a_stale_lock() {
     let test = Test::new().record(7);
