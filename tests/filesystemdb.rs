@@ -12,6 +12,8 @@ use run_record_archiver::artdaqdb::{ArtdaqDb, Inserted, NativeDb, Presence};
 use run_record_archiver::error::{Disposition, Remedy};
 use run_record_archiver::run::Run;
 
+const NO_FILES: [PathBuf; 0] = [];
+
 fn open(root: &Path) -> FilesystemDb {
     FilesystemDb::new(&format!("filesystemdb://{}", root.display())).unwrap()
 }
@@ -483,6 +485,35 @@ fn documents_and_index_that_differ_are_found() {
     assert_eq!(db.read(Run(3)).unwrap().files.len(), 4);
 }
 
+#[test]
+fn a_rebuild_makes_no_run_whole_of_which_documents_are_lost() {
+    let (alive, root) = archive();
+    let is_of =
+        |run: &'static str| move |path: &PathBuf| fs::read_to_string(path).unwrap().contains(run);
+    let all = documents(&root, "RunHistory");
+    let (of_first, of_second): (Vec<_>, Vec<_>) = all.into_iter().partition(is_of("\"1/c\""));
+    let kept = alive.path().join("kept");
+    fs::rename(&of_first[0], &kept).unwrap();
+    for path in of_second {
+        fs::remove_file(path).unwrap();
+    }
+    for _ in 0..2 {
+        let rebuilt = open(&root).rebuild_indexes().unwrap();
+        assert_eq!(rebuilt[0].lost, of_first[..1]);
+        let db = open(&root);
+        let error = db.read(Run(1)).unwrap_err();
+        assert_eq!(error.remedy(), Some(&Remedy::RestoreDocument), "{error}");
+        // Nothing is left of the other one but its schema: it is imported again.
+        assert_eq!(db.runs().unwrap()[&Run(2)], Presence::Partial);
+    }
+    fs::rename(&kept, &of_first[0]).unwrap();
+    let db = open(&root);
+    assert_eq!(db.read(Run(1)).unwrap().files.len(), 4);
+    db.insert(Run(2), "c", &small_run(2)).unwrap();
+    db.publish().unwrap();
+    assert_eq!(open(&root).read(Run(2)).unwrap().files.len(), 4);
+}
+
 /// The files that loads leave beside the collections.
 fn loads(root: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(root).unwrap();
@@ -514,7 +545,7 @@ fn a_run_that_fails_leaves_nothing() {
     db.insert(Run(4), "c", &small_run(4)).unwrap();
     assert_eq!(documents(&root, "RunHistory"), before[0]);
     drop(db);
-    assert_eq!(loads(&root), [PathBuf::new(); 0]);
+    assert_eq!(loads(&root), NO_FILES);
 }
 
 /// Copies the documents of a run out of one archive into another, where no index names
@@ -597,11 +628,11 @@ fn what_a_killed_load_left_is_in_no_rebuilt_index_and_gone_with_the_next_load() 
         .unwrap();
     db.publish().unwrap();
     drop(db);
-    assert_eq!(loads(&root), [PathBuf::new(); 0]);
+    assert_eq!(loads(&root), NO_FILES);
     let there: Vec<_> = paths.iter().filter(|path| path.exists()).collect();
     assert_eq!(there.len(), 1, "{there:?}");
     assert_eq!(open(&root).read(Run(1)).unwrap().files.len(), 5);
-    assert_eq!(rebuild_leaves_out(&root), [PathBuf::new(); 0]);
+    assert_eq!(rebuild_leaves_out(&root), NO_FILES);
 }
 
 /// Version 0.1 wrote documents one by one, the schema last, and named them nowhere.
@@ -700,7 +731,7 @@ fn a_run_that_was_archived_meanwhile_is_a_success_if_it_is_the_same() {
     assert_eq!(same.insert(Run(3), "c", &files).unwrap(), Inserted::Before);
     assert!(other.insert(Run(3), "c", &differs).is_err());
     drop([first, same, other]);
-    assert_eq!(loads(&root), [PathBuf::new(); 0]);
+    assert_eq!(loads(&root), NO_FILES);
 }
 
 #[test]

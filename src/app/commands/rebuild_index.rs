@@ -40,6 +40,14 @@ pub(in crate::app) fn rebuild_index(session: &Session) -> Result<Summary> {
         if let Some(kept) = rebuilt.kept {
             log::info!("  the old index is {}", kept.display());
         }
+        if let [first, ..] = rebuilt.lost.as_slice() {
+            log::warn!(
+                "  {} document(s) are missing and stay in the index, so that their runs do not look \
+                 whole, such as {}: restore them from a backup",
+                rebuilt.lost.len(),
+                first.display()
+            );
+        }
         if let [(first, _), ..] = rebuilt.left_out.as_slice() {
             let runs: RunSet = rebuilt.left_out.iter().map(|(_, run)| *run).collect();
             log::warn!(

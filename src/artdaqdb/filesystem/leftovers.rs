@@ -95,10 +95,39 @@ impl<'a> Sieve<'a> {
     }
 }
 
-/// Whether the archiver wrote a document: others give them random oids.
+/// The documents that an old index names and that are not there, of runs that have others
+/// in the new index: without them a run would look whole that is not. Only those of ours
+/// are known to have been there: an oid in a damaged index may be any.
+pub(super) fn missed(old: &Index, new: &Index, found: &[Oid]) -> Vec<Oid> {
+    let lost = old.oids().iter().copied();
+    let lost: HashSet<Oid> = lost
+        .filter(|oid| found.binary_search(oid).is_err())
+        .collect();
+    let mut missed = Vec::new();
+    for version in old.configurations().filter(|_| !lost.is_empty()) {
+        if new.documents(version).is_empty() {
+            continue;
+        }
+        let of_run = old.documents(version).iter().copied();
+        for oid in of_run.filter(|oid| lost.contains(oid)) {
+            let entities = old.entities(&[oid]);
+            if is_derived(oid, version, entities.keys()) {
+                missed.push(oid);
+            }
+        }
+    }
+    missed
+}
+
+/// Whether the archiver wrote a document.
 fn is_ours(oid: Oid, document: &StoredDocument) -> bool {
-    document.entities.iter().any(|entity| {
+    is_derived(oid, &document.version, document.entities.iter())
+}
+
+/// Whether an oid is one that the archiver gives: others are random.
+fn is_derived<'e>(oid: Oid, version: &str, mut entities: impl Iterator<Item = &'e String>) -> bool {
+    entities.any(|entity| {
         let mut numbers = 0..SAME_ENTITY;
-        numbers.any(|it| Oid::of_names(&[&document.version, entity, &it.to_string()]) == oid)
+        numbers.any(|it| Oid::of_names(&[version, entity, &it.to_string()]) == oid)
     })
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::leftovers::{Schemas, Sieve};
+use super::leftovers::{self, Schemas, Sieve};
 use crate::artdaqdb::document::{self, StoredDocument};
 use crate::artdaqdb::index::{Entry, Index, Oid};
 use crate::artdaqdb::{SYSTEM_LAYOUT, run_of};
@@ -46,6 +46,8 @@ pub struct Rebuilt {
     /// Documents that were left out, with their runs: of imports that were cut short or
     /// failed.
     pub left_out: Vec<(PathBuf, Run)>,
+    /// Documents that are lost and stay in the index.
+    pub lost: Vec<PathBuf>,
 }
 
 /// Compares an index with the documents of its directory. Adds the versions to `schemas`
@@ -103,6 +105,7 @@ pub(super) struct Plan {
     path: PathBuf,
     index: Index,
     left_out: Vec<(PathBuf, Run)>,
+    lost: Vec<PathBuf>,
 }
 
 /// Makes a new index of a collection's documents, and writes nothing. Adds the versions
@@ -124,7 +127,8 @@ pub(super) fn plan(
     let mut damaged = Vec::new();
     let mut left_out = Vec::new();
     let sieve = Sieve::new(old.as_ref(), loads, (!has_schemas).then_some(&*schemas));
-    for oid in documents(directory)? {
+    let found = documents(directory)?;
+    for oid in found.iter().copied() {
         let path = document_path(directory, oid);
         if let Some(run) = sieve.load(oid) {
             left_out.push((path, run));
@@ -168,10 +172,19 @@ pub(super) fn plan(
     entries.sort_by(|one, other| (&one.assigned, one.oid).cmp(&(&other.assigned, other.oid)));
     let mut index = Index::default();
     index.extend(&entries);
+    let mut lost = Vec::new();
+    if let Some(old) = &old {
+        lost = leftovers::missed(old, &index, &found);
+        index.carry_over(old, &lost);
+    }
     Ok(Plan {
         path,
         index,
         left_out,
+        lost: lost
+            .iter()
+            .map(|oid| document_path(directory, *oid))
+            .collect(),
     })
 }
 
@@ -188,6 +201,7 @@ impl Plan {
             documents: self.index.len(),
             kept,
             left_out: self.left_out,
+            lost: self.lost,
         })
     }
 }
