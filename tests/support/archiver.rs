@@ -15,7 +15,7 @@ use run_record_archiver::run::Run;
 use run_record_archiver::ucondb::UconDb;
 use run_record_archiver::ucondb::directory::DirectoryUconDb;
 
-use super::{copy_tree, project};
+use super::{copy_tree, project, with_default_signals};
 
 /// The line that a record's metadata.txt gets when its run ends.
 const STOP_LINE: &str = "DAQInterface stop time: Wed Mar 18 19:02:11 UTC 2026\n";
@@ -210,8 +210,8 @@ impl Test {
 
     /// Starts the archiver; what it says is there once it has ended.
     pub fn start_and_listen(&self, arguments: &[&str]) -> (Child, JoinHandle<String>) {
-        let mut child = self
-            .command(arguments)
+        let mut child = with_default_signals(&self.command(arguments))
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
