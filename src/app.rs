@@ -3,10 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use jiff::Timestamp;
 use log::LevelFilter;
 
 use crate::cli::CommandLine;
+use crate::clock;
 use crate::config::Config;
 use crate::critical;
 use crate::durable;
@@ -18,7 +18,8 @@ use crate::logging::{self, RULE};
 use crate::reporter::metrics;
 use crate::shutdown::{self, Shutdown};
 use crate::sys::process;
-use commands::{Command, Traits, Work};
+use crate::sys::text::one_line;
+use commands::{Command, Lock, Traits, Work};
 use ending::Ending;
 use session::Session;
 
@@ -33,6 +34,9 @@ const SUCCESS: u8 = 0;
 const FAILURE: u8 = 1;
 /// The exit code of what this program should have ruled out.
 const UNEXPECTED: u8 = 2;
+
+/// The lock file of verifications, in the work directory.
+const VERIFY_LOCK: &str = ".verify.lock";
 
 /// Does what the command line says, from reading the configuration to the last
 /// line of the log, and returns the exit code.
@@ -95,7 +99,7 @@ fn look(
 
 /// Runs a command that works on the archives, and returns the exit code.
 fn work(command: &CommandLine, config: &Config, name: String, traits: Traits, run: Work) -> u8 {
-    let start = Timestamp::now();
+    let start = clock::actual();
     let shutdown = Shutdown::default();
     if let Err(error) = start_logging(command, config).and_then(|()| shutdown.listen_to_signals()) {
         return complain(&error);
@@ -103,9 +107,14 @@ fn work(command: &CommandLine, config: &Config, name: String, traits: Traits, ru
     greet(config);
     let mut lock = None;
     let result = catch_unwind(AssertUnwindSafe(|| {
-        if traits.needs_lock {
-            lock.insert(LockGuard::acquire(&config.app.lock_file)?)
-                .monitor(&shutdown)?;
+        let app = &config.app;
+        let taken = match traits.lock {
+            Lock::None => None,
+            Lock::Archiver => Some(LockGuard::acquire_for(&app.work_dir, &app.lock_file)?),
+            Lock::Verification => Some(LockGuard::acquire(&app.work_dir.join(VERIFY_LOCK))?),
+        };
+        if let Some(taken) = taken {
+            lock.insert(taken).monitor(&shutdown)?;
         }
         if traits.archives {
             metrics::began(config);
@@ -172,12 +181,16 @@ fn command_to_repeat(command: &CommandLine) -> String {
 
 /// Says what is wrong before there is a log.
 fn complain(error: &Error) -> u8 {
+    // A value of the configuration may have anything in it.
+    let text = error.to_string();
+    let lines: Vec<_> = text.lines().map(one_line).collect();
+    let text = lines.join("\n");
     match error {
         Error::Config { .. } => eprintln!(
-            "{}: Configuration validation failed:\n{error}",
+            "{}: Configuration validation failed:\n{text}",
             error.class()
         ),
-        _ => eprintln!("{}: {error}", error.class()),
+        _ => eprintln!("{}: {text}", error.class()),
     }
     FAILURE
 }

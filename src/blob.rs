@@ -17,6 +17,7 @@
 //! Packed on Oct 26 14:30 UTC
 //! ```
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use jiff::Timestamp;
@@ -77,6 +78,12 @@ pub fn pack(run: Run, files: &[FclFile], packed: Timestamp) -> String {
     blob.push_str(END);
     blob.push_str(&stamp);
     blob
+}
+
+/// Returns the text that a file has in a blob: mostly its own, as [`pack`] says.
+#[must_use]
+pub fn text_as_packed(text: &str) -> Cow<'_, str> {
+    unambiguous::text(text)
 }
 
 /// What the files of a blob are ordered by.

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::error::{Error, Result, Severity};
 use crate::exposure;
 use crate::pipeline::{Journal, Store};
+use crate::sys::text::one_line;
 use crate::ucondb::UconDb;
 
 use remembered::Guards;
@@ -27,6 +28,7 @@ mod remembered;
 pub fn run(
     config: Result<Config>,
     open_artdaqdb: impl FnOnce(&Config) -> Result<Box<dyn ArtdaqDb>>,
+    try_tools: impl FnOnce(&Config) -> Vec<(&'static str, Result<()>)>,
     open_ucondb: impl Fn(&Config, &str) -> Result<Box<dyn UconDb>>,
     open_journal: impl FnOnce(&Config) -> Result<Journal>,
     out: &mut dyn Write,
@@ -52,7 +54,7 @@ pub fn run(
                 let first_run = config.source_files.first_run;
                 remembered::held_back(journal, first_run, &records, &archived, &mut sheet);
             }
-            databases::tools(&config.artdaq_db, &mut sheet);
+            databases::tools(try_tools(&config), &mut sheet);
             let ucon = &config.ucon_db;
             for folder in [&ucon.folder_name].into_iter().chain(&ucon.pending_folder) {
                 let runs = databases::ucondb(&config, open_ucondb(&config, folder), &mut sheet);
@@ -148,11 +150,7 @@ impl<'a> Sheet<'a> {
     }
 
     fn line(&mut self, mark: char, text: &str) {
-        let text: String = text
-            .trim()
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
+        let text = one_line(text.trim());
         // Each line at once: the next thing may take its time.
         let printed = writeln!(self.out, "{mark} {text}").and_then(|()| self.out.flush());
         if let Err(error) = printed {

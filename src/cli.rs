@@ -37,9 +37,9 @@ pub enum Mode {
     RebuildIndex,
     /// Check the configuration and everything it names.
     Check,
-    /// Compare artdaqDB with UconDB, run by run.
+    /// Compare record, artdaqDB and UconDB, run by run.
     Verify,
-    /// Write a run's blob back as files.
+    /// Write a run's files, as a database has them, to a directory.
     Extract(Run),
     /// State, failures, disk and log, without asking a database.
     Dashboard,
@@ -67,6 +67,16 @@ pub enum Format {
     Html,
 }
 
+/// A database from which a run's files are got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Database {
+    /// UconDB: what its blob holds.
+    #[default]
+    Ucondb,
+    /// artdaqDB: what its documents hold.
+    Artdaqdb,
+}
+
 /// A command line that makes sense.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandLine {
@@ -76,7 +86,7 @@ pub struct CommandLine {
     pub mode: Mode,
     /// New and late runs and failures that are due, a batch at most.
     pub incremental: bool,
-    /// Check each blob's content too once it is stored.
+    /// Check each blob's content too, once it is stored or compared.
     pub validate: bool,
     /// Say what would be done, write nothing.
     pub dry_run: bool,
@@ -86,8 +96,12 @@ pub struct CommandLine {
     pub reason: Option<String>,
     /// The report's form.
     pub format: Format,
-    /// Where the report or the extracted files go.
+    /// Where the report, the extracted or the compared files go.
     pub output: Option<PathBuf>,
+    /// Compare texts, not only what they configure.
+    pub strict: bool,
+    /// The database from which files are extracted.
+    pub from: Database,
     /// Migrate the selected runs again, as new versions under their keys.
     pub override_existing: bool,
     /// Do not ask before something is replaced.
@@ -175,8 +189,10 @@ Examples:
           Say what would be done with these runs
   run_record_archiver config.yaml --compare-state --format json --output status.json
           Where each run is, and whether the state files agree
-  run_record_archiver config.yaml --extract 12500 --output /tmp/run12500
-          Get a run's files back from UconDB
+  run_record_archiver config.yaml --verify --runs 12500-12600
+          Prove that both databases have what the records have
+  run_record_archiver config.yaml --extract 12500 --from ucondb --output /tmp/run12500
+          Get a run's files back from UconDB, or from artdaqdb
   run_record_archiver config.yaml --reimport 12500 --dry-run
           Say what storing the record of an archived run anew would change
   run_record_archiver config.yaml --ignore 12101 --reason 'disk lost, see ticket 4711'
@@ -211,7 +227,7 @@ struct Arguments {
     #[arg(long, help_heading = STAGES)]
     incremental: bool,
 
-    /// Check the content of each migrated blob too
+    /// Check the content of each migrated or compared blob too
     #[arg(long, help_heading = STAGES)]
     validate: bool,
 
@@ -231,9 +247,17 @@ struct Arguments {
     #[arg(long, value_enum, help_heading = REPORTS)]
     format: Option<Format>,
 
-    /// File for the report; for --extract the directory for the files
+    /// File for the report; for --extract and --verify the directory for the files
     #[arg(long, value_name = "PATH", help_heading = REPORTS)]
     output: Option<PathBuf>,
+
+    /// With --verify: comments and layout count, too
+    #[arg(long, help_heading = REPORTS)]
+    strict: bool,
+
+    /// With --extract: the database from which the files come
+    #[arg(long, value_enum, value_name = "DATABASE", help_heading = REPORTS)]
+    from: Option<Database>,
 
     /// Migrate the runs of --runs although UconDB has them: where it has another
     /// record, a new version takes the key and the old one stays without a key
@@ -296,11 +320,13 @@ struct Modes {
     #[arg(long, group = "mode")]
     check: bool,
 
-    /// Compare artdaqDB with UconDB, run by run
+    /// Compare record, artdaqDB and UconDB, run by run and file by file; with
+    /// --incremental for half an hour, from where it ended the last time
     #[arg(long, group = "mode")]
     verify: bool,
 
-    /// Write a run's blob from UconDB back as files (needs --output)
+    /// Write a run's files as UconDB, or the database of --from, has them (needs
+    /// --output)
     #[arg(long, group = "mode", value_name = "RUN", value_parser = run_number)]
     extract: Option<Run>,
 
@@ -411,6 +437,7 @@ impl Arguments {
         let migrates = matches!(mode, Pipeline | MigrateOnly | RetryFailedMigrate);
         let reports = matches!(mode, ReportStatus { .. });
         let extracts = matches!(mode, Extract(_));
+        let verifies = matches!(mode, Verify);
         let declares = matches!(mode, Mode::Ignore | Mode::Unignore);
 
         for (given, sensible, flag, why) in [
@@ -435,17 +462,17 @@ impl Arguments {
             ),
             (
                 self.incremental,
-                selects || matches!(mode, Verify),
+                selects || verifies,
                 "--incremental",
                 "it chooses among runs, and belongs to the full pipeline, --import-only, \
                  --migrate-only and --verify",
             ),
             (
                 self.validate,
-                migrates,
+                migrates || verifies,
                 "--validate",
-                "it checks migrated blobs, and belongs to the full pipeline, --migrate-only \
-                 or --retry-failed-migrate",
+                "it checks migrated blobs, and belongs to the full pipeline, --migrate-only, \
+                 --retry-failed-migrate or --verify",
             ),
             (
                 self.dry_run,
@@ -455,7 +482,7 @@ impl Arguments {
             ),
             (
                 self.runs.is_some(),
-                selects || retries || matches!(mode, Verify),
+                selects || retries || verifies,
                 "--runs",
                 "it chooses runs for the stages, their retries and --verify",
             ),
@@ -467,15 +494,22 @@ impl Arguments {
             ),
             (
                 self.format.is_some(),
-                reports,
+                reports || verifies,
                 "--format",
-                "it belongs to --report-status",
+                "it belongs to --report-status and --verify",
             ),
             (
                 self.output.is_some(),
-                reports || extracts,
+                reports || extracts || verifies,
                 "--output",
-                "it belongs to --report-status and --extract",
+                "it belongs to --report-status, --extract and --verify",
+            ),
+            (self.strict, verifies, "--strict", "it belongs to --verify"),
+            (
+                self.from.is_some(),
+                extracts,
+                "--from",
+                "it belongs to --extract",
             ),
         ] {
             if given && !sensible {
@@ -488,6 +522,9 @@ impl Arguments {
                  leave one of them out"
                     .into(),
             );
+        }
+        if verifies && self.format == Some(Format::Html) {
+            return Err("--verify has no page: choose --format text or --format json".into());
         }
         if extracts && self.output.is_none() {
             return Err("--extract needs --output DIRECTORY, where the files are to go".into());
@@ -506,6 +543,8 @@ impl Arguments {
             reason: self.reason,
             format: self.format.unwrap_or_default(),
             output: self.output,
+            strict: self.strict,
+            from: self.from.unwrap_or_default(),
             override_existing: self.override_existing,
             yes: self.yes,
             verbose: self.verbose,
@@ -617,10 +656,16 @@ mod tests {
                 "--format json",
                 "--format has no meaning with the full pipeline",
             ),
+            ("--format html --verify", "has no page"),
             (
-                "--output x --verify",
-                "--output has no meaning with --verify",
+                "--strict --incremental",
+                "--strict has no meaning with the full pipeline",
             ),
+            (
+                "--from artdaqdb --verify",
+                "--from has no meaning with --verify",
+            ),
+            ("--extract 5 --output d --from disk", "ucondb, artdaqdb"),
             ("--extract 5", "needs --output"),
             ("--ignore 5", "--reason <TEXT>"),
             (

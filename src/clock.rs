@@ -1,8 +1,9 @@
 //! The time of day, asked for in one place, so that tests can simulate a year.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ZonedDateTime};
 
 /// Returns the time of now.
 ///
@@ -15,7 +16,20 @@ pub fn now() -> Timestamp {
     if let Some(time) = simulated() {
         return time;
     }
-    Timestamp::now()
+    actual()
+}
+
+/// Returns the time that the system has, also where another one is simulated. Behind
+/// the year 9999 it is the last that there is.
+#[must_use]
+pub fn actual() -> Timestamp {
+    Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::MAX)
+}
+
+/// Returns the same as the time of this machine's time zone.
+#[must_use]
+pub fn local() -> ZonedDateTime {
+    actual().to_zoned_datetime(TimeZone::system())
 }
 
 /// Returns how long a pause before another attempt is: as long as asked for.

@@ -3,6 +3,7 @@
 //! `docs/configuration.md` describes every key. The format is that of the
 //! archiver's existing configuration files, which load unchanged.
 
+mod confidential;
 mod expand;
 mod reporting;
 mod secret;
@@ -19,7 +20,8 @@ use secrecy::SecretString;
 pub use self::expand::Environment;
 use crate::artdaqdb::ArtdaqUri;
 use crate::error::{Diagnostic, Error, Result};
-use crate::faults::{self, fs};
+use crate::faults;
+use crate::regular_file;
 use crate::run::Run;
 use crate::run_record::Generated;
 use crate::ucondb::UconUrl;
@@ -57,6 +59,8 @@ pub struct Config {
     pub warnings: Vec<Diagnostic>,
     /// Where each `${...}` got its value from, never the value: for the debug log.
     pub notes: Vec<String>,
+    /// The keys whose secrets stand in the file itself.
+    pub secrets_in_file: Vec<String>,
 }
 
 /// Section `app`.
@@ -274,7 +278,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Config> {
         let home = std::env::var_os(HOME_VARIABLE).map(PathBuf::from);
         let file = locate(path, home.as_deref());
-        let bytes = fs::read(&file).map_err(|error| {
+        let bytes = regular_file::read(&file).map_err(|error| {
             Error::config(
                 &file,
                 None,
@@ -323,6 +327,7 @@ fn locate(path: &Path, home: Option<&Path>) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::fs;
 
     #[test]
     fn a_configuration_is_found_beside_the_script() {

@@ -10,11 +10,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::thread::Builder;
 
 use crate::error::{Error, Result};
 use crate::faults::fs::{self, File, OpenOptions};
 use crate::faults::{self, Operation};
+use crate::regular_file;
 use crate::sys::sync;
+use rustix::io::Errno;
 
 mod write_out;
 
@@ -65,11 +68,24 @@ pub fn replace_for_all(path: &Path, contents: &[u8]) -> Result<()> {
 }
 
 /// Writes what an operator asked for into the file that they named: a device, a FIFO
-/// or `/dev/stdout` as it is, any other durably as [`replace`] does.
+/// or an open file such as `/dev/stdout` as it is, any other durably as [`replace`] does.
 ///
 /// # Errors
 /// As for [`replace`]; it can't be opened or written.
 pub fn output(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
+    let failed = |source| Error::io("write", path, source);
+    match open_file(path) {
+        Some(1) => return write_out_to(&mut io::stdout(), contents).map_err(failed),
+        Some(2) => return write_out_to(&mut io::stderr(), contents).map_err(failed),
+        // What is in it stays, and what others write to it goes behind ours.
+        Some(_) => {
+            let mut options = OpenOptions::new();
+            let opened = options.append(true).open(path);
+            let written = opened.and_then(|mut file| file.write_all(contents));
+            return written.map_err(failed);
+        }
+        None => {}
+    }
     let is_stream = fs::metadata(path).is_ok_and(|found| {
         let kind = found.file_type();
         kind.is_char_device() || kind.is_fifo()
@@ -81,9 +97,27 @@ pub fn output(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
         .write(true)
         .open(path)
         .map_err(|source| Error::io("open", path, source))?;
-    stream
-        .write_all(contents)
-        .map_err(|source| Error::io("write", path, source))
+    stream.write_all(contents).map_err(failed)
+}
+
+fn write_out_to(stream: &mut dyn Write, contents: &[u8]) -> io::Result<()> {
+    stream.write_all(contents).and_then(|()| stream.flush())
+}
+
+/// The number of the open file of this process that the path names, as `/dev/stdout`
+/// and `/dev/fd/1` do.
+fn open_file(path: &Path) -> Option<u32> {
+    let mut path = path.to_path_buf();
+    for _ in 0..=LINKS {
+        let directory = parent(&path);
+        let is_in_proc = directory.starts_with("/proc/self") && directory.ends_with("fd");
+        if is_in_proc || directory == Path::new("/dev/fd") {
+            return path.file_name()?.to_str()?.parse().ok();
+        }
+        let link = fs::read_link(&path).ok()?;
+        path = directory.join(link);
+    }
+    None
 }
 
 /// Like [`replace`], without the fsync of the directory: for many files in one
@@ -103,7 +137,7 @@ pub fn replace_entry(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
 /// The file can't be read, or the copy not written.
 pub fn keep(path: &Path, suffix: &str) -> Result<Option<PathBuf>> {
     let failed = |source| Error::io("copy", path, source);
-    let contents = match fs::read(path) {
+    let contents = match regular_file::read(path) {
         Ok(contents) => contents,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(failed(source)),
@@ -122,7 +156,7 @@ pub fn keep(path: &Path, suffix: &str) -> Result<Option<PathBuf>> {
 /// made it durable.
 #[must_use]
 #[derive(Debug)]
-pub struct Unsynced(Option<PathBuf>);
+pub struct Unsynced(PathBuf);
 
 impl Unsynced {
     /// Makes the file durable. For many files it is much cheaper to write all of
@@ -131,12 +165,10 @@ impl Unsynced {
     /// # Errors
     /// The file can't be opened or synchronised; what was written may be lost.
     pub fn sync(self) -> Result<()> {
-        match self.0 {
-            None => Ok(()),
-            Some(path) => File::open(&path)
-                .and_then(|file| file.sync_all())
-                .map_err(|source| Error::io("synchronise", &path, source)),
-        }
+        let path = self.0;
+        File::open(&path)
+            .and_then(|file| file.sync_all())
+            .map_err(|source| Error::io("synchronise", &path, source))
     }
 }
 
@@ -158,59 +190,18 @@ pub fn sync_all(files: Vec<Unsynced>) -> Result<()> {
         }
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..SYNC_THREADS).map(|_| scope.spawn(sync)).collect();
-        threads.into_iter().try_for_each(|thread| {
-            thread
+        // Where the system has no more threads, this one does the rest.
+        let threads: Vec<_> = (1..SYNC_THREADS)
+            .map_while(|_| Builder::new().spawn_scoped(scope, sync).ok())
+            .collect();
+        let ours = sync();
+        threads.into_iter().fold(ours, |result, thread| {
+            let theirs = thread
                 .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            result.and(theirs)
         })
     })
-}
-
-/// Writes a file that nobody relies on yet; one that exists is replaced durably,
-/// since somebody may rely on it by now. The directory is not synchronised.
-///
-/// # Errors
-/// As for [`replace`].
-#[cfg(test)]
-pub fn write_entry(path: &Path, contents: &[u8], mode: u32) -> Result<Unsynced> {
-    publish_entry(create_temporary(path, contents, mode)?, path)
-}
-
-/// Gives the temporary file that was written for `path` its name. Nobody relies on that
-/// file yet; one that exists is replaced durably, since somebody may rely on it by now.
-/// The directory is not synchronised.
-///
-/// # Errors
-/// As for [`replace`].
-pub fn publish_entry(mut temporary: Temporary, path: &Path) -> Result<Unsynced> {
-    if temporary.target != path {
-        // Behind a link there may be another file system than the directory's.
-        temporary.sync()?;
-        publish(temporary)?;
-        return Ok(Unsynced(None));
-    }
-    let renamed = faults::ask(Operation::Rename, path).and_then(|()| {
-        Ok(rustix::fs::renameat_with(
-            rustix::fs::CWD,
-            &temporary.path,
-            rustix::fs::CWD,
-            &temporary.target,
-            rustix::fs::RenameFlags::NOREPLACE,
-        )?)
-    });
-    match renamed {
-        Ok(()) => {
-            temporary.renamed = true;
-            Ok(Unsynced(Some(temporary.target.clone())))
-        }
-        // It exists, or the file system can't tell (EINVAL on some network ones).
-        Err(_) => {
-            temporary.sync()?;
-            publish(temporary)?;
-            Ok(Unsynced(None))
-        }
-    }
 }
 
 /// A file that is not yet visible under its name. Dropped, it is gone.
@@ -228,7 +219,19 @@ impl Temporary {
     /// # Errors
     /// As for [`Unsynced::sync`].
     pub fn sync(&self) -> Result<()> {
-        Unsynced(Some(self.path.clone())).sync()
+        self.unsynced().sync()
+    }
+
+    /// What was written, to be made durable together with other files, before the
+    /// file gets its name.
+    pub fn unsynced(&self) -> Unsynced {
+        Unsynced(self.path.clone())
+    }
+
+    /// Where the file is before it gets its name.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
@@ -258,25 +261,7 @@ pub fn write_temporary(path: &Path, contents: &[u8], mode: u32) -> Result<Tempor
 /// The file can't be created.
 pub fn open_temporary(path: &Path, mode: u32) -> Result<(Temporary, File)> {
     let (target, permissions) = find_target(path)?;
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
-    let name: String = name.chars().take(NAME_PART).collect();
-    let mut names = 0;
-    let (path, file) = loop {
-        names += 1;
-        let temporary = target.with_file_name(format!(".{name}.{:016x}.tmp", fastrand::u64(..)));
-        // Exclusive: nothing that is there is written to, and no link is followed.
-        let opened = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-            .open(&temporary);
-        match opened {
-            Ok(file) => break (temporary, file),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && names < NAMES => {}
-            Err(source) => return Err(Error::io("create", &temporary, source)),
-        }
-    };
+    let (path, file) = create_hidden(parent(&target), &target, mode)?;
     let temporary = Temporary {
         path,
         target,
@@ -287,6 +272,52 @@ pub fn open_temporary(path: &Path, mode: u32) -> Result<(Temporary, File)> {
             .map_err(|source| Error::io("write", &temporary.target, source))?;
     }
     Ok((temporary, file))
+}
+
+/// The file that is replaced under this name: behind links, if the name is one.
+///
+/// # Errors
+/// It can't be looked at, or is no regular file.
+pub fn target_of(path: &Path) -> Result<PathBuf> {
+    Ok(find_target(path)?.0)
+}
+
+/// Creates an empty file that is to get the name `target`, in another directory of the
+/// same file system. What bears that name then is replaced as it is, a link too.
+///
+/// # Errors
+/// The file can't be created.
+pub fn open_temporary_in(directory: &Path, target: &Path, mode: u32) -> Result<(Temporary, File)> {
+    let (path, file) = create_hidden(directory, target, mode)?;
+    let temporary = Temporary {
+        path,
+        target: target.to_path_buf(),
+        renamed: false,
+    };
+    Ok((temporary, file))
+}
+
+/// Creates a file in a directory, under a hidden name that begins like that of `target`.
+fn create_hidden(directory: &Path, target: &Path, mode: u32) -> Result<(PathBuf, File)> {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let name: String = name.chars().take(NAME_PART).collect();
+    let mut names = 0;
+    loop {
+        names += 1;
+        let temporary = directory.join(format!(".{name}.{:016x}.tmp", fastrand::u64(..)));
+        // Exclusive: nothing that is there is written to, and no link is followed.
+        let opened = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&temporary);
+        match opened {
+            Ok(file) => return Ok((temporary, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && names < NAMES => {}
+            Err(source) => return Err(Error::io("create", &temporary, source)),
+        }
+    }
 }
 
 /// The file that is replaced under this name, and its permissions if it exists.
@@ -306,27 +337,17 @@ fn find_target(path: &Path) -> Result<(PathBuf, Option<fs::Permissions>)> {
             continue;
         }
         if !kind.is_file() {
-            return Err(Error::io("replace", &target, not_a_file(kind)));
+            let refused = regular_file::check(kind).err();
+            return Err(Error::io(
+                "replace",
+                &target,
+                refused.unwrap_or_else(|| Errno::INVAL.into()),
+            ));
         }
         let mode = found.permissions().mode() & 0o7777;
         return Ok((target, Some(fs::Permissions::from_mode(mode))));
     }
     Err(Error::io("follow", path, rustix::io::Errno::LOOP.into()))
-}
-
-fn not_a_file(kind: fs::FileType) -> io::Error {
-    let kind = if kind.is_dir() {
-        return io::ErrorKind::IsADirectory.into();
-    } else if kind.is_fifo() {
-        "a FIFO"
-    } else if kind.is_socket() {
-        "a socket"
-    } else {
-        "a device"
-    };
-    io::Error::other(format!(
-        "it is {kind}, not a regular file: name another file, or remove it"
-    ))
 }
 
 fn create_temporary(path: &Path, contents: &[u8], mode: u32) -> Result<Temporary> {
@@ -436,17 +457,19 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_replaces_what_a_crash_left() {
+    fn a_file_from_another_directory_replaces_what_a_crash_left() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("document.json");
-        let unsynced = write_entry(&path, b"one", SHARED).unwrap();
-        assert!(unsynced.0.is_some());
-        unsynced.sync().unwrap();
-        let synced = write_entry(&path, b"two", SHARED).unwrap();
-        assert!(synced.0.is_none(), "somebody may rely on what was there");
-        synced.sync().unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        let (staging, path) = (directory.path().join("staging"), directory.path().join("x"));
+        fs::create_dir_all(&staging).unwrap();
+        for text in ["one", "two"] {
+            let (temporary, mut file) = open_temporary_in(&staging, &path, SHARED).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            temporary.unsynced().sync().unwrap();
+            publish(temporary).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        drop(open_temporary_in(&staging, &path, SHARED).unwrap());
+        assert_eq!(fs::read_dir(&staging).unwrap().count(), 0);
     }
 
     #[test]
@@ -497,7 +520,7 @@ mod tests {
                 replace(path, b"x", PRIVATE),
                 replace_entry(path, b"x", PRIVATE),
                 replace_for_all(path, b"x"),
-                write_entry(path, b"x", PRIVATE).map(drop),
+                write_temporary(path, b"x", PRIVATE).map(drop),
             ] {
                 let error = result.unwrap_err().to_string();
                 assert!(error.contains(kind), "{error}");

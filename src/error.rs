@@ -357,7 +357,8 @@ fn of_io(error: &io::Error) -> Disposition {
         | io::ErrorKind::InvalidFilename
         | io::ErrorKind::UnexpectedEof => Disposition::FailRun,
         _ => match error.raw_os_error().map(Errno::from_raw_os_error) {
-            Some(Errno::MFILE | Errno::NFILE) => Disposition::StopStage,
+            // No more files, or no more threads.
+            Some(Errno::MFILE | Errno::NFILE | Errno::AGAIN) => Disposition::StopStage,
             Some(Errno::LOOP) => Disposition::FailRun,
             _ => Disposition::RetryRun,
         },

@@ -1,23 +1,19 @@
-//! A run's blob, written back as files.
+//! A run's files, got back from a database and written to a directory.
 
 use std::path::{Path, PathBuf};
 
+use crate::artdaqdb::ArtdaqDb;
 use crate::blob;
 use crate::durable;
 use crate::error::{Disposition, Error, Result};
-use crate::faults::fs;
-use crate::run::Run;
+use crate::run::{FclFile, Run};
 use crate::ucondb::UconDb;
 
-/// Downloads a run's blob and writes its files into `directory`, which is made
-/// if it does not exist. Files that exist are not replaced. Gives the files
-/// written.
+/// Downloads a run's blob and takes it apart.
 ///
 /// # Errors
-/// The run is not in UconDB, or what is there is no blob; a file's name would
-/// lead out of the directory; a file exists or can't be written. Nothing is
-/// written unless every file can be.
-pub fn extract(ucondb: &dyn UconDb, run: Run, directory: &Path) -> Result<Vec<PathBuf>> {
+/// The run is not in UconDB, or what is there is no blob of it.
+pub fn from_ucondb(ucondb: &dyn UconDb, run: Run) -> Result<Vec<FclFile>> {
     let wrong = |problem: String| {
         Error::ucondb(
             ucondb.location().to_owned(),
@@ -35,16 +31,35 @@ pub fn extract(ucondb: &dyn UconDb, run: Run, directory: &Path) -> Result<Vec<Pa
     for ambiguity in &blob.ambiguities {
         log::warn!("run {run}: {ambiguity}");
     }
-    let files = blob.files;
+    Ok(blob.files)
+}
 
+/// Reads a run's files from artdaqDB.
+///
+/// # Errors
+/// The run is not there or not whole; a document cannot be read.
+pub fn from_artdaqdb(artdaqdb: &dyn ArtdaqDb, run: Run) -> Result<Vec<FclFile>> {
+    Ok(artdaqdb.read(run)?.files)
+}
+
+/// Writes files into `directory`, which is made if it does not exist. Files that
+/// exist are not replaced. Returns the files written.
+///
+/// # Errors
+/// A file's name would lead out of the directory; a file exists or cannot be
+/// written. Nothing is written unless every file can be.
+pub fn write_files(run: Run, files: &[FclFile], directory: &Path) -> Result<Vec<PathBuf>> {
     let mut targets = Vec::with_capacity(files.len());
-    for file in &files {
+    for file in files {
         if !is_plain_name(&file.entity) {
-            return Err(wrong(format!(
-                "the blob holds a file named {:?}, which would lead out of {}; nothing was written",
-                format!("{}.fcl", file.entity),
-                directory.display()
-            )));
+            return Err(Error::RunRecord {
+                path: directory.to_path_buf(),
+                problem: format!(
+                    "run {run} has a file named {:?}, which would lead out of this directory; \
+                     nothing was written",
+                    format!("{}.fcl", file.entity),
+                ),
+            });
         }
         let name = file_name(&file.entity, &targets);
         if name.len() < file.entity.len() {
@@ -63,7 +78,7 @@ pub fn extract(ucondb: &dyn UconDb, run: Run, directory: &Path) -> Result<Vec<Pa
         }
         targets.push(target);
     }
-    fs::create_dir_all(directory).map_err(|source| Error::io("create", directory, source))?;
+    durable::create_directory(directory, 0o750)?;
     for (file, target) in files.iter().zip(&targets) {
         durable::replace_entry(target, file.text.as_bytes(), durable::PRIVATE)?;
     }

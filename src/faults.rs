@@ -80,6 +80,20 @@ pub fn ask(operation: Operation, path: &Path) -> io::Result<()> {
     injected::ask(operation, path)
 }
 
+/// `fs::read_dir`, once more if a signal came in between: std sees to that wherever else
+/// it opens something.
+///
+/// # Errors
+/// The directory can't be opened.
+pub fn read_dir(path: impl AsRef<Path>) -> io::Result<fs::ReadDir> {
+    loop {
+        match fs::read_dir(path.as_ref()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 /// [`Path::exists`]: a file that can't be looked at does not exist. Only for where
 /// that does no harm; `fs::exists` tells the two apart.
 #[must_use]

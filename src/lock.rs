@@ -2,7 +2,8 @@
 //!
 //! The flock counts, not the file: the system drops it with the process, so a
 //! file that a dead process left behind is taken over without a word. The file
-//! is removed at the end; whoever removes it earlier asks for the end.
+//! is removed at the end; whoever removes it earlier asks for the end. The work
+//! directory is locked as well: see [`directory`].
 //!
 //! A file system that hosts share without passing their locks on (NFS mounted
 //! with `nolock`), and a host that died, look the same from here: the flock is
@@ -20,12 +21,15 @@ use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
 
+use crate::durable;
 use crate::error::{Error, Result};
 use crate::faults;
 use crate::faults::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
+use crate::regular_file;
 use crate::shutdown::Shutdown;
 use holder::Holder;
 
+mod directory;
 pub mod holder;
 pub mod observe;
 
@@ -39,7 +43,11 @@ const ATTEMPTS: u32 = 20;
 #[derive(Debug)]
 pub struct LockGuard {
     path: PathBuf,
+    /// The file behind a link at the path, or the path.
+    target: PathBuf,
     file: File,
+    /// The work directory, locked.
+    directory: Option<File>,
     holder: Holder,
     monitor: Option<Monitor>,
 }
@@ -52,29 +60,40 @@ struct Monitor {
 }
 
 impl LockGuard {
-    /// Takes the lock. The directory of the lock file is made (0750) if the
+    /// Takes the lock of a work directory: the directory's own, and the lock file's.
+    ///
+    /// # Errors
+    /// As for [`acquire`](Self::acquire), of either.
+    pub fn acquire_for(work_dir: &Path, path: &Path) -> Result<LockGuard> {
+        let directory = directory::lock(work_dir, || Error::Locked {
+            path: path.to_path_buf(),
+            holder: describe(regular_file::open(path).ok().as_mut(), path),
+        })?;
+        let mut lock = LockGuard::acquire(path)?;
+        lock.directory = directory;
+        Ok(lock)
+    }
+
+    /// Takes the lock of the lock file. Its directory is made (0750) if the
     /// directory above it exists.
     ///
     /// # Errors
     /// [`Error::Locked`] if another process holds it; [`Error::Io`] if the
-    /// file can't be opened, locked or written.
+    /// file can't be opened, locked or written, or is no regular file.
     pub fn acquire(path: &Path) -> Result<LockGuard> {
         make_directory(path)?;
+        let target = durable::target_of(path)?;
         for _ in 0..ATTEMPTS {
-            let mut file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o640)
-                .open(path)
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false);
+            let mut file = regular_file::open_with(options.mode(0o640), &target)
                 .map_err(|error| Error::io("open", path, error))?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
                     return Err(Error::Locked {
                         path: path.to_path_buf(),
-                        holder: describe(&mut file, path),
+                        holder: describe(Some(&mut file), path),
                     });
                 }
                 Err(TryLockError::Error(error)) => return Err(Error::io("lock", path, error)),
@@ -83,12 +102,12 @@ impl LockGuard {
             if !is_at(&file, path).map_err(|error| Error::io("check", path, error))? {
                 continue;
             }
-            if take_from_elsewhere(&mut file, path)? {
+            if take_from_elsewhere(&mut file, path, &target)? {
                 continue;
             }
             let write = |error| {
                 // On a full disk; without a PID it would tell nobody anything.
-                let _ = fs::remove_file(path);
+                let _ = fs::remove_file(&target);
                 Error::io("write", path, error)
             };
             // Whoever finds the PID finds the holder's file written, too.
@@ -102,7 +121,9 @@ impl LockGuard {
                 .map_err(write)?;
             return Ok(LockGuard {
                 path: path.to_path_buf(),
+                target,
                 file,
+                directory: None,
                 holder,
                 monitor: None,
             });
@@ -150,8 +171,8 @@ impl Drop for LockGuard {
         }
         self.holder.remove(&self.path);
         // Removed while it is locked, so that nobody else's file can go.
-        if is_at(&self.file, &self.path).unwrap_or(false)
-            && let Err(error) = fs::remove_file(&self.path)
+        if is_at(&self.file, &self.target).unwrap_or(false)
+            && let Err(error) = fs::remove_file(&self.target)
         {
             log::warn!(
                 "cannot remove the lock file {}: {error}; it does no harm",
@@ -205,7 +226,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 
 /// Whether the file that was just locked names a process of another host; it is
 /// removed then, to be made anew.
-fn take_from_elsewhere(file: &mut File, path: &Path) -> Result<bool> {
+fn take_from_elsewhere(file: &mut File, path: &Path, target: &Path) -> Result<bool> {
     let holder = match Holder::read(path) {
         Ok(holder) => holder,
         Err(error) => {
@@ -232,15 +253,15 @@ fn take_from_elsewhere(file: &mut File, path: &Path) -> Result<bool> {
         holder.since(),
         holder::this_host(),
     );
-    fs::remove_file(path).map_err(|error| Error::io("remove", path, error))?;
-    fs::remove_file(holder::path(path))
-        .map_err(|error| Error::io("remove", holder::path(path), error))?;
+    fs::remove_file(target).map_err(|error| Error::io("remove", path, error))?;
+    holder::remove(path)?;
     Ok(true)
 }
 
-/// Who holds the lock on the file, where, since when, and what to do.
-fn describe(file: &mut File, path: &Path) -> String {
-    let pid = pid(file);
+/// Who holds the lock, where, since when, and what to do. Its file may be gone, as
+/// somebody removed it.
+fn describe(mut file: Option<&mut File>, path: &Path) -> String {
+    let pid = file.as_mut().and_then(|file| pid(file));
     let known = Holder::read(path)
         .ok()
         .flatten()
@@ -254,6 +275,10 @@ fn describe(file: &mut File, path: &Path) -> String {
                  wait for its end, or log in to {host} and stop it there",
                 holder::this_host()
             ),
+            false if file.is_none() => format!(
+                "process {pid}, at work since {since} on this host ({host}), ends after its runs \
+                 under way, as its lock file was removed; wait for its end"
+            ),
             false => format!(
                 "process {pid} holds the lock since {since} on this host ({host}); wait for its \
                  end, or stop it with `kill -SIGINT {pid}`"
@@ -266,9 +291,7 @@ fn describe(file: &mut File, path: &Path) -> String {
             .into();
     };
     let since = file
-        .metadata()
-        .and_then(|found| found.modified())
-        .ok()
+        .and_then(|file| file.metadata().and_then(|found| found.modified()).ok())
         .and_then(|time| Timestamp::try_from(time).ok())
         .map(|time| {
             time.to_zoned_datetime(TimeZone::system())

@@ -13,7 +13,7 @@ mod terminal;
 
 pub use terminal::Progress;
 
-use std::fmt::Write as _;
+use std::cell::Cell;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -23,7 +23,9 @@ use log::kv::Key;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use self::rotate::{Limits, RotatingFile};
+use crate::clock;
 use crate::error::{Error, Result};
+use crate::sys::text;
 
 /// The line above and below a banner.
 pub const RULE: &str = "======================================================================";
@@ -87,6 +89,25 @@ pub fn banner(target: &str, level: Level, lines: &[&str]) {
     }
 }
 
+thread_local! {
+    /// Whether what this thread logs is logged at DEBUG.
+    static IS_LOWERED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does `work`. What it logs on this thread, at whatever level, is logged at DEBUG: it
+/// was said before.
+pub fn lowered<T>(work: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            IS_LOWERED.set(self.0);
+        }
+    }
+    // Dropped also where `work` panics.
+    let _restore = Restore(IS_LOWERED.replace(true));
+    work()
+}
+
 /// The name of a level in the log.
 fn level_name(record: &Record<'_>) -> &'static str {
     match record.level() {
@@ -105,8 +126,8 @@ fn is_ours(target: &str) -> bool {
 }
 
 /// The record as a line, its newline included. Further lines of a message are
-/// indented; other control characters, which a file name may bring, are made
-/// visible.
+/// indented; other characters that are not seen, which a file name may bring, are
+/// made visible.
 fn line(time: &ZonedDateTime, record: &Record<'_>) -> String {
     let mut line = format!(
         "{} - {} - {} - ",
@@ -119,16 +140,25 @@ fn line(time: &ZonedDateTime, record: &Record<'_>) -> String {
         match character {
             '\n' => line.push_str("\n    "),
             '\t' => line.push('\t'),
-            control if control.is_control() => {
-                // Writing to a String can't fail.
-                let _ = write!(line, "\\x{:02x}", u32::from(control));
-            }
+            hidden if text::is_hidden(hidden) => line.push_str(&text::escape(hidden)),
             other => line.push(other),
         }
     }
     line.push('\n');
     line
 }
+
+/// The same record at DEBUG.
+fn lowered_record<'a>(record: &'a Record<'a>) -> Record<'a> {
+    record
+        .to_builder()
+        .level(record.level().max(Level::Debug))
+        .key_values(&NO_VALUES)
+        .build()
+}
+
+/// Nothing that a record would be CRITICAL by.
+const NO_VALUES: [(&str, bool); 0] = [];
 
 struct Logger {
     level: LevelFilter,
@@ -148,10 +178,18 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
+        let lowered;
+        let record = match IS_LOWERED.get() {
+            true => {
+                lowered = lowered_record(record);
+                &lowered
+            }
+            false => record,
+        };
         if !self.enabled(record.metadata()) {
             return;
         }
-        let now = ZonedDateTime::now();
+        let now = clock::local();
         let line = line(&now, record);
         if record.level() <= self.stderr {
             terminal::write(&line, record.level(), self.colour);
@@ -211,12 +249,34 @@ mod tests {
                 "bell\x07 escape\x1b[31m tab\t",
                 "2025-10-24 14:32:15,123 - a.b.c - ERROR - bell\\x07 escape\\x1b[31m tab\n",
             ),
+            (
+                "a",
+                Level::Error,
+                "next\u{85}line\u{2028}sep\u{2029}ends \u{202e}turned\u{200b}\u{feff}é",
+                "2025-10-24 14:32:15,123 - a - ERROR - next\\x85line\\u{2028}sep\\u{2029}ends \\u{202e}turned\\u{200b}\\u{feff}é\n",
+            ),
         ] {
             assert_eq!(show(target, level, message, &none), expected);
         }
         let critical = [("critical", true)];
         let line = show("m", Level::Error, "x", &critical);
         assert!(line.ends_with(" - m - CRITICAL - x\n"), "{line}");
+    }
+
+    #[test]
+    fn what_was_said_before_is_said_at_debug() {
+        assert!(!IS_LOWERED.get());
+        lowered(|| lowered(|| assert!(IS_LOWERED.get())));
+        assert!(!IS_LOWERED.get());
+        let critical = [("critical", true)];
+        let record = Record::builder()
+            .target("run_record_archiver::m")
+            .level(Level::Error)
+            .key_values(&critical)
+            .args(format_args!("x"))
+            .build();
+        assert_eq!(level_name(&record), "CRITICAL");
+        assert_eq!(level_name(&lowered_record(&record)), "DEBUG");
     }
 
     #[test]

@@ -71,11 +71,11 @@ pub trait Stage: Sync {
     fn process(&self, job: &Self::Job) -> Result<Done, Fault>;
 
     /// Makes the runs processed so far durable and visible; only then do they
-    /// count as archived.
+    /// count as archived. Returns those that failed in that alone.
     ///
     /// # Errors
     /// None of the runs since the last call counts as archived then.
-    fn publish(&self) -> Result<()>;
+    fn publish(&self) -> Result<Vec<(Run, Fault)>>;
 
     /// Tries a store that may have caused the failures of runs. `archived` are the
     /// runs that were archived before, without the failed ones.

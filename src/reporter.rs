@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use jiff::ZonedDateTime;
 
 use crate::artdaqdb::{ArtdaqDb, Presence};
+use crate::clock;
 use crate::error::Result;
 use crate::faults;
 use crate::run::{Run, StageKind};
@@ -20,6 +21,7 @@ use crate::ucondb::UconDb;
 
 use backlog::{Backlog, Declaration, Failure, Remembered};
 use history::Execution;
+use proof::Proof;
 use records::RecordFindings;
 
 pub use recommendation::{Kind, Recommendation};
@@ -31,12 +33,14 @@ pub mod html;
 pub mod json;
 pub mod metrics;
 pub mod notify;
+pub mod proof;
 mod recommendation;
 pub mod records;
 pub mod stage_report;
 mod strip;
 pub mod summary;
 pub mod text;
+pub mod verification;
 
 /// Up to how many numbers in a row that no source has count as runs that failed in
 /// all stages, as in the operations manual's example. Longer gaps were never used.
@@ -74,6 +78,8 @@ pub struct Inputs<'a> {
     /// Tells a place that has none of the runs that it was seen to have from the real
     /// one: says why it is not the real one.
     pub guard: &'a dyn Fn(Place, &RunSet) -> Option<String>,
+    /// What is known of whether the archived runs are right, if it is known.
+    pub proof: Option<Proof>,
     /// The first run of the configuration.
     pub first_run: Option<Run>,
     /// The command line without flags, for commands to paste.
@@ -124,6 +130,8 @@ pub struct Status {
     pub ignored: Result<Vec<Declaration>, String>,
     /// Records of archived runs that need a look.
     pub records: RecordFindings,
+    /// What is known of whether the archived runs are right, if it is known.
+    pub proof: Option<Proof>,
     /// The first run of the configuration.
     pub first_run: Option<Run>,
     /// The command line without flags.
@@ -231,7 +239,7 @@ impl Status {
         let records = records.map(|records| records.into_keys().collect());
 
         let mut status = Status {
-            generated: ZonedDateTime::now(),
+            generated: clock::local(),
             filesystem: Source::filesystem(inputs.run_records_dir, records),
             artdaqdb: Source::artdaqdb(inputs.database_uri, whole),
             partial,
@@ -244,6 +252,7 @@ impl Status {
             migrate,
             ignored,
             records: remembered.records,
+            proof: inputs.proof,
             first_run: inputs.first_run,
             command: inputs.command,
             compare: inputs.compare,

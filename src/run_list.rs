@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::durable;
 use crate::error::{Error, Result};
-use crate::faults::fs;
+use crate::regular_file;
 use crate::run::Run;
 
 /// A list of runs in a file.
@@ -105,7 +105,7 @@ impl RunList {
 
     fn content(&self) -> Result<Content> {
         // What is not UTF-8 is no run number either.
-        let text = match fs::read(&self.path) {
+        let text = match regular_file::read(&self.path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Content::default()),
             Err(source) => return Err(Error::io("read", &self.path, source)),
@@ -130,6 +130,7 @@ impl RunList {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::fs;
 
     fn runs(numbers: &[u64]) -> BTreeSet<Run> {
         numbers.iter().copied().map(Run).collect()

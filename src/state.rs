@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::faults::fs;
+use crate::regular_file;
 use crate::run::Run;
 use crate::run_list::RunList;
 
@@ -227,7 +228,7 @@ fn json(state: &State) -> String {
 }
 
 fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>> {
-    match fs::read(path) {
+    match regular_file::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::io("read", path, source)),

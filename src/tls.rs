@@ -7,7 +7,7 @@ use std::path::Path;
 
 use reqwest::{Certificate, Client, ClientBuilder, blocking};
 
-use crate::faults::fs;
+use crate::regular_file;
 
 /// Whom a client trusts.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +89,7 @@ fn build<T>(
 /// # Errors
 /// It can't be read, or holds no certificates.
 pub fn authorities(file: &Path, key: &str) -> Result<Vec<u8>, String> {
-    let pem = fs::read(file)
+    let pem = regular_file::read(file)
         .map_err(|error| format!("{key} {} can't be read: {error}", file.display()))?;
     let certificates = certificates(&pem).map_err(|cause| {
         format!(

@@ -1,239 +1,271 @@
-//! artdaqDB against UconDB, run by run: the blob that a run would be packed into
-//! now, and the one that is stored.
+//! The proof that what is archived is what it should be: each run in three places,
+//! file by file. The record, as an import would store it now; artdaqDB; UconDB.
+//!
+//! Nothing is changed: neither in a database nor in what the stages remember.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::io;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use jiff::Timestamp;
+use rayon::prelude::*;
 
-use crate::artdaqdb::{ArtdaqDb, Presence};
-use crate::blob;
-use crate::durable;
-use crate::error::{Disposition, Error, Result};
-use crate::faults::fs;
+use crate::artdaqdb::ArtdaqDb;
+use crate::error::{Error, Result};
+use crate::pipeline::journal::Store;
 use crate::run::Run;
+use crate::run_record::{self, Generated};
 use crate::run_set::RunSet;
 use crate::shutdown::Shutdown;
 use crate::ucondb::UconDb;
 
-/// How many differing lines are shown of a run.
-const SHOWN_LINES: usize = 5;
-/// How much of a line is shown, in characters.
-const SHOWN_WIDTH: usize = 120;
+pub use memory::{Memory, VERIFY_FILE};
+pub use run::{Change, Column, ComparedRun, FileFinding, Finding, Note, place};
+pub use trees::Trees;
 
-/// What was found of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
-    /// Both hold the same record.
-    Same,
-    /// The records differ: the first differing lines.
-    Differs(Vec<String>),
-    /// artdaqDB has the run, UconDB has not.
-    OnlyInArtdaqDb,
-    /// UconDB has the run, artdaqDB has not.
-    OnlyInUconDb,
-    /// artdaqDB has the run in part only.
-    Partial,
-    /// One of the two could not be read.
-    Unreadable(String),
+mod diff;
+pub mod json;
+mod memory;
+mod run;
+mod trees;
+
+/// How many runs each worker takes before results are told, in the order of the runs.
+const RUNS_PER_WORKER: usize = 4;
+
+/// After how many runs in a row whose store failed the store is tried.
+const FAULTS_AT_MOST: usize = 3;
+
+/// What is compared.
+#[derive(Clone, Copy)]
+pub struct Stores<'a> {
+    /// The directory of the run records.
+    pub run_records_dir: &'a Path,
+    /// The files that the archiver makes itself.
+    pub generate: &'a BTreeSet<Generated>,
+    /// artdaqDB.
+    pub artdaqdb: &'a dyn ArtdaqDb,
+    /// UconDB's folder of finished runs.
+    pub ucondb: &'a dyn UconDb,
+    /// Tells whether a run's record changed since it was imported.
+    pub change: &'a (dyn Fn(Run, &Path) -> Change + Sync),
+}
+
+/// Which runs are compared, lowest first.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// Just these; runs that have only a record, too. Otherwise those that a
+    /// database has.
+    pub runs: Option<RunSet>,
+    /// None of these: they are not expected to be whole.
+    pub left_out: RunSet,
+    /// Only those above this one.
+    pub after: Option<Run>,
+}
+
+/// How runs are compared.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// Whether comments and layout count, too.
+    pub strict: bool,
+    /// Whether to say of each blob whether it meets its readers' demands.
+    pub validate: bool,
+    /// Where the files of every compared run are written.
+    pub trees: Option<&'a Trees>,
+    /// How many threads compare.
+    pub workers: usize,
+    /// When no further run is begun. A few are compared in any case.
+    pub deadline: Option<Instant>,
 }
 
 /// What a verification found.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Runs compared and found the same.
-    pub same: usize,
-    /// All others.
-    pub findings: Vec<(Run, Finding)>,
-    /// The last run that was looked at.
+    /// How many runs were compared.
+    pub compared: usize,
+    /// Runs with something to say of them, lowest first.
+    pub runs: Vec<ComparedRun>,
+    /// Of the compared runs, those whose record is gone.
+    pub without_record: RunSet,
+    /// The last run that was compared.
     pub last: Option<Run>,
-    /// Runs not looked at, because of a shutdown or a limit.
+    /// Runs not compared, because of a shutdown or the time.
     pub left: usize,
     /// Of the numbers and ranges that were asked for, those that match no run.
     pub unmatched: Vec<String>,
+    /// Why the directory of the run records could not be read.
+    pub records_problem: Option<String>,
 }
 
-/// Which runs are compared, lowest first, of those that either database has.
-#[derive(Debug, Default)]
-pub struct Selection<'a> {
-    /// Just these.
-    pub runs: Option<&'a RunSet>,
-    /// None of these: they are not expected in UconDB yet.
-    pub awaited: BTreeSet<Run>,
-    /// Only those above this one.
-    pub after: Option<Run>,
-    /// At most as many.
-    pub limit: Option<usize>,
+impl Report {
+    /// Returns whether nothing is wrong.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        let is_well = self.runs.iter().all(ComparedRun::is_well);
+        is_well && self.unmatched.is_empty() && self.records_problem.is_none()
+    }
+
+    /// Returns the runs with such a finding.
+    #[must_use]
+    pub fn with(&self, wanted: impl Fn(&Finding) -> bool) -> RunSet {
+        let runs = self.runs.iter();
+        let runs = runs.filter(|run| run.findings.iter().any(&wanted));
+        runs.map(|run| run.run).collect()
+    }
 }
 
-/// Compares the runs of both databases.
+/// Compares runs, and tells of each in the order of their numbers.
 ///
 /// # Errors
-/// A database can't be reached or listed. What goes wrong with a single run is a
-/// finding.
+/// A database cannot be reached or listed; what `tell` returns. What goes wrong with
+/// a single run is a finding.
 pub fn verify(
-    artdaqdb: &dyn ArtdaqDb,
-    ucondb: &dyn UconDb,
+    stores: &Stores,
     selection: &Selection,
+    options: &Options,
     shutdown: &Shutdown,
+    tell: &mut dyn FnMut(&ComparedRun) -> Result<()>,
 ) -> Result<Report> {
-    let Selection {
-        runs,
-        awaited,
-        after,
-        limit,
-    } = selection;
-    let imported = artdaqdb.runs()?;
-    let migrated = ucondb.runs()?;
-    let all: BTreeSet<Run> = imported.keys().chain(&migrated).copied().collect();
-    let asked = runs.map(|runs| runs.unmatched(&all));
-    let mut selected = all
-        .into_iter()
-        .filter(|run| runs.is_none_or(|runs| runs.contains(*run)))
-        .filter(|run| Some(*run) > *after && !awaited.contains(run));
-    let mut report = Report {
-        unmatched: asked.unwrap_or_default(),
-        ..Report::default()
+    let mut report = Report::default();
+    // Each place before the one it gets its runs from: beside an execution that
+    // archives, no run then seems to have no source.
+    let migrated = stores.ucondb.runs()?;
+    let imported = stores.artdaqdb.runs()?;
+    let records = match run_record::scan(stores.run_records_dir) {
+        Ok(records) => records,
+        Err(error) => {
+            log::error!("Records are not compared: {error}");
+            report.records_problem = Some(error.to_string());
+            BTreeMap::new()
+        }
     };
-    for run in selected.by_ref().take(limit.unwrap_or(usize::MAX)) {
-        if shutdown.requested() {
-            report.left += 1;
+    let has_records = !records.is_empty() || imported.is_empty();
+    if !has_records && report.records_problem.is_none() {
+        log::warn!(
+            "None of the runs has a record in {}: is it mounted?",
+            stores.run_records_dir.display()
+        );
+    }
+    let mut all: BTreeSet<Run> = imported.keys().chain(&migrated).copied().collect();
+    if let Some(runs) = &selection.runs {
+        all.extend(records.keys().filter(|run| runs.contains(**run)));
+        report.unmatched = runs.unmatched(&all);
+    }
+    let runs: Vec<Run> = all
+        .into_iter()
+        .filter(|run| selection.includes(*run))
+        .collect();
+    let seen = |run: &Run| run::Seen {
+        run: *run,
+        record: records.get(run).map(PathBuf::as_path),
+        has_records,
+        artdaqdb: imported.get(run).copied(),
+        ucondb: migrated.contains(run),
+    };
+    let workers = options.workers.max(1);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(workers)
+        .thread_name(|number| format!("verify-{number}"))
+        .build()
+        .map_err(|error| Error::Unexpected(format!("cannot start {workers} threads: {error}")))?;
+    let mut faults = Faults::default();
+    let mut left = runs.as_slice();
+    while !left.is_empty() && !shutdown.requested() {
+        let is_late = options.deadline.is_some_and(|end| Instant::now() >= end);
+        if is_late && report.compared > 0 {
             break;
         }
-        let finding = match (imported.get(&run), migrated.contains(&run)) {
-            (None, _) => Finding::OnlyInUconDb,
-            (Some(Presence::Partial), _) => Finding::Partial,
-            (Some(Presence::Whole), false) => Finding::OnlyInArtdaqDb,
-            (Some(Presence::Whole), true) => match compare(artdaqdb, ucondb, run) {
-                Ok(finding) => finding,
-                Err(error) if error.disposition() == Disposition::StopStage => return Err(error),
-                Err(error) => Finding::Unreadable(error.to_string()),
-            },
-        };
-        report.last = Some(run);
-        match finding {
-            Finding::Same => {
-                log::debug!("Run {run}: the same in both");
-                report.same += 1;
-            }
-            finding => {
-                log::warn!("Run {run}: {finding}");
-                report.findings.push((run, finding));
-            }
+        let (chunk, rest) = left.split_at(left.len().min(workers * RUNS_PER_WORKER));
+        let compared: Vec<Result<run::Examined>> = pool.install(|| {
+            let chunk = chunk.par_iter();
+            chunk
+                .map(|run| run::examine(stores, options, seen(run)))
+                .collect()
+        });
+        for result in compared {
+            let (compared, fault) = match result {
+                Err(Error::Interrupted(_)) if shutdown.requested() => {
+                    report.left = runs.len() - report.compared;
+                    return Ok(report);
+                }
+                result => result?,
+            };
+            faults.note(fault, &compared, stores)?;
+            tell(&compared)?;
+            report.add(compared);
         }
+        left = rest;
     }
-    report.left += selected.count();
+    report.left = left.len();
     Ok(report)
 }
 
-/// Reads the run after which the next share begins; `None` for the first run.
-///
-/// # Errors
-/// The file can't be read, or holds no run number.
-pub fn read_progress(path: &Path) -> Result<Option<Run>> {
-    let text = match fs::read(path) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(Error::io("read", path, source)),
-    };
-    match Run::parse(text.trim()) {
-        Some(run) => Ok(Some(run).filter(|run| run.0 > 0)),
-        None => Err(Error::State {
-            path: path.to_path_buf(),
-            problem: format!(
-                "{:?} is not the number of the run that was verified last. Remove the file to \
-                 begin with the first run again",
-                text.trim()
-            ),
-        }),
+impl Selection {
+    fn includes(&self, run: Run) -> bool {
+        let is_selected = match &self.runs {
+            Some(runs) => runs.contains(run),
+            None => !self.left_out.contains(run),
+        };
+        is_selected && Some(run) > self.after
     }
 }
 
-/// Writes the run after which the next share begins.
-///
-/// # Errors
-/// The file can't be written.
-pub fn write_progress(path: &Path, last: Option<Run>) -> Result<()> {
-    let text = format!("{}\n", last.unwrap_or(Run(0)));
-    durable::replace(path, text.as_bytes(), durable::PRIVATE)
-}
-
-fn compare(artdaqdb: &dyn ArtdaqDb, ucondb: &dyn UconDb, run: Run) -> Result<Finding> {
-    let configuration = artdaqdb.read(run)?;
-    let ours = blob::pack(run, &configuration.files, Timestamp::now());
-    let stored = ucondb.download(run)?;
-    if blob::same_record(ours.as_bytes(), &stored) {
-        return Ok(Finding::Same);
-    }
-    Ok(Finding::Differs(differences(
-        &ours,
-        &String::from_utf8_lossy(&stored),
-    )))
-}
-
-/// The first lines that differ, `-` as artdaqDB has them, `+` as UconDB has them.
-fn differences(artdaqdb: &str, ucondb: &str) -> Vec<String> {
-    let lines = |blob: &str| -> Vec<String> {
-        blob.lines()
-            .filter(|line| !line.starts_with("Packed on "))
-            .map(str::to_owned)
-            .collect()
-    };
-    let (ours, theirs) = (lines(artdaqdb), lines(ucondb));
-    let mut shown = Vec::new();
-    let mut count = 0;
-    for number in 0..ours.len().max(theirs.len()) {
-        let (our, their) = (ours.get(number), theirs.get(number));
-        if our != their {
-            count += 1;
-            if count <= SHOWN_LINES {
-                let cut = |sign: char, line: &String| {
-                    let text: String = line.chars().take(SHOWN_WIDTH).collect();
-                    format!("line {}: {sign} {text}", number + 1)
-                };
-                shown.extend(our.map(|line| cut('-', line)));
-                shown.extend(their.map(|line| cut('+', line)));
-            }
+impl Report {
+    fn add(&mut self, compared: ComparedRun) {
+        self.compared += 1;
+        self.last = Some(compared.run);
+        let (gone, notes): (Vec<&Note>, Vec<&Note>) = compared
+            .notes
+            .iter()
+            .partition(|note| **note == Note::NoRecord);
+        if !gone.is_empty() {
+            let run: RunSet = [compared.run].into_iter().collect();
+            self.without_record = self.without_record.union(&run);
         }
-    }
-    if count > SHOWN_LINES {
-        shown.push(format!("and {} more lines", count - SHOWN_LINES));
-    }
-    shown
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Finding::Same => f.write_str("the same in both"),
-            Finding::Differs(lines) => {
-                f.write_str("artdaqDB (-) and UconDB (+) differ")?;
-                lines.iter().try_for_each(|line| write!(f, "\n{line}"))
-            }
-            Finding::OnlyInArtdaqDb => f.write_str("in artdaqDB, not in UconDB"),
-            Finding::OnlyInUconDb => f.write_str("in UconDB, not in artdaqDB"),
-            Finding::Partial => f.write_str("in artdaqDB in part only: its import was cut short"),
-            Finding::Unreadable(problem) => write!(f, "can't be compared: {problem}"),
+        if !compared.findings.is_empty() || !notes.is_empty() {
+            self.runs.push(compared);
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Failures of stores in a row. A store that fails with every run is no finding of
+/// these runs.
+#[derive(Default)]
+struct Faults {
+    in_a_row: usize,
+    /// A run that could be read.
+    good: Option<Run>,
+}
 
-    #[test]
-    fn differences_are_short_and_say_where() {
-        let ours: String = (0..20).map(|number| format!("a: {number}\n")).collect();
-        let theirs = ours.replace("a: 3\n", "a: 33\n") + "more\n";
-        assert_eq!(
-            differences(&ours, &theirs),
-            ["line 4: - a: 3", "line 4: + a: 33", "line 21: + more"]
-        );
-        let differences = differences(&ours, &ours.replace("a:", "b:"));
-        assert_eq!(differences.len(), 2 * SHOWN_LINES + 1);
-        assert_eq!(differences.last().unwrap(), "and 15 more lines");
+impl Faults {
+    /// Takes in what became of a run.
+    ///
+    /// # Errors
+    /// A store failed with several runs in a row, and with another one, too.
+    fn note(
+        &mut self,
+        fault: Option<(Store, Error)>,
+        compared: &ComparedRun,
+        stores: &Stores,
+    ) -> Result<()> {
+        let Some((store, error)) = fault else {
+            self.in_a_row = 0;
+            if compared.is_migrated {
+                self.good = Some(compared.run);
+            }
+            return Ok(());
+        };
+        self.in_a_row += 1;
+        if self.in_a_row < FAULTS_AT_MOST {
+            return Ok(());
+        }
+        self.in_a_row = 0;
+        let works = match (store, self.good) {
+            (Store::Artdaqdb, Some(run)) => stores.artdaqdb.read(run).is_ok(),
+            (Store::Ucondb, Some(run)) => stores.ucondb.download(run).is_ok(),
+            (Store::Records, _) | (_, None) => false,
+        };
+        match works {
+            true => Ok(()),
+            false => Err(error),
+        }
     }
 }

@@ -155,7 +155,7 @@ fn files_of_the_work_directory() {
         "incomplete_runs.json",
         "journal.json",
         "unverified_runs.log",
-        "verify_progress",
+        "verify.json",
         "history.jsonl",
         ".archiver.lock",
         ".archiver.lock.holder",
@@ -163,7 +163,7 @@ fn files_of_the_work_directory() {
         let file = test.work(name);
         let good = fs::read(&file).unwrap_or_else(|_| b"12345\n".to_vec());
         let arguments: &[&str] = match name {
-            "verify_progress" => &["--verify", "--incremental"],
+            "verify.json" => &["--verify", "--incremental"],
             _ => &["--incremental"],
         };
         for bytes in damaged(&mut rng, &good) {

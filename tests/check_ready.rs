@@ -177,6 +177,30 @@ fn an_index_that_disagrees_with_its_documents() {
     has(&lines(&ended, '!'), "0123456789abcdef01234567.json");
 }
 
+/// What an import left that was cut short is no reason to rebuild the index.
+#[test]
+fn documents_of_an_import_that_came_to_nothing() {
+    let test = Test::new().record(7);
+    test.run(&[]).exits(0);
+    let directory = test.path().join("archive/RunHistory");
+    let oid = "0123456789abcdef01234567";
+    fs::write(directory.join(format!("{oid}.json")), "{").unwrap();
+    let load = test.path().join("archive/.run_record_archiver.load.boot.0");
+    fs::write(load, format!("RunHistory/{oid}.json 8\n")).unwrap();
+    let ended = test.run(&["--check"]).exits(0);
+    has(&lines(&ended, '✓'), "came to nothing");
+    assert!(
+        !ended.stdout.contains("--rebuild-index"),
+        "{}",
+        ended.stdout
+    );
+    test.run(&["--rebuild-index", "--yes"])
+        .exits(0)
+        .says("1 document(s) were left out")
+        .says(oid);
+    test.run(&["--verify"]).exits(0);
+}
+
 #[test]
 fn a_clock_behind_its_own_files_and_a_stale_lock() {
     let test = Test::new().record(7);
@@ -268,8 +292,28 @@ fn tools_that_are_not_there() {
         .set("artdaq_db.use_tools", "true")
         .set("artdaq_db.tools_dir", "/no/such/tools");
     let ended = test.run(&["--check"]).exits(1);
-    has(&lines(&ended, '✗'), "no bulkloader in /no/such/tools");
-    has(&lines(&ended, '✗'), "no bulkdownloader in /no/such/tools");
+    has(&lines(&ended, '✗'), "/no/such/tools/bulkloader is missing");
+    has(
+        &lines(&ended, '✗'),
+        "/no/such/tools/bulkdownloader is missing",
+    );
+    has(&lines(&ended, '✗'), "artdaq_db.tools_dir");
+    // One that is there and can't be started, as its libraries are missing.
+    let tools = test.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    for tool in ["bulkloader", "bulkdownloader"] {
+        let says = "#!/bin/sh\necho 'libpq.so.5: cannot open shared object file' >&2\nexit 127\n";
+        fs::write(tools.join(tool), says).unwrap();
+        fs::set_permissions(tools.join(tool), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let test = test.set("artdaq_db.tools_dir", &tools.display().to_string());
+    let ended = test.run(&["--check"]).exits(1);
+    let failed = lines(&ended, '✗');
+    has(
+        &failed,
+        "bulkloader --help ended with exit code 127. It said: libpq.so.5",
+    );
+    assert!(!test.path().join("archive").exists());
 }
 
 /// As an ordinary user, whom rights keep out; root may do anything.
@@ -291,6 +335,8 @@ fn rights_are_those_of_the_user() {
     let binary = test.path().join("archiver");
     fs::copy(env!("CARGO_BIN_EXE_run_record_archiver"), &binary).unwrap();
     let _ = test.command(&[]);
+    let readable = fs::Permissions::from_mode(0o644);
+    fs::set_permissions(test.path().join("config.yaml"), readable).unwrap();
     let mut command = std::process::Command::new(&binary);
     command
         .arg(test.path().join("config.yaml"))

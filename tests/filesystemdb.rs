@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use crate::support::{copy_tree, fcl, shared, small_run, text_of};
 use run_record_archiver::artdaqdb::filesystem::FilesystemDb;
 use run_record_archiver::artdaqdb::index::Index;
-use run_record_archiver::artdaqdb::{ArtdaqDb, Presence};
+use run_record_archiver::artdaqdb::{ArtdaqDb, Inserted, NativeDb, Presence};
 use run_record_archiver::error::{Disposition, Remedy};
 use run_record_archiver::run::Run;
+
+const NO_FILES: [PathBuf; 0] = [];
 
 fn open(root: &Path) -> FilesystemDb {
     FilesystemDb::new(&format!("filesystemdb://{}", root.display())).unwrap()
@@ -442,13 +444,31 @@ fn an_index_without_a_document_that_can_not_be_read_is_never_made() {
     assert_eq!(fs::read(&index).unwrap(), before);
 }
 
-/// What the real tools leave out of the index when two of them write.
+/// The indexes of an archive, to be put back as a program does that writes what it had
+/// read before.
+fn indexes(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let paths = ["RunHistory", "SystemLayout"].map(|name| root.join(name).join("index.json"));
+    let read = |path: PathBuf| (path.clone(), fs::read(path).unwrap());
+    paths.into_iter().map(read).collect()
+}
+
+fn put_back(indexes: &[(PathBuf, Vec<u8>)]) {
+    for (path, bytes) in indexes {
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+/// What the real tools leave out of the index when others write.
 #[test]
 fn documents_and_index_that_differ_are_found() {
     let (_alive, root) = archive();
     let lost = documents(&root, "RunHistory")[0].clone();
     fs::remove_file(&lost).unwrap();
-    open(&root).insert(Run(3), "c", &small_run(3)).unwrap();
+    let before = indexes(&root);
+    let db = open(&root);
+    db.insert(Run(3), "c", &small_run(3)).unwrap();
+    db.publish().unwrap();
+    put_back(&before);
     let comparisons = open(&root).compare_indexes().unwrap();
     let (name, comparison) = &comparisons[0];
     assert_eq!(*name, "RunHistory");
@@ -456,13 +476,333 @@ fn documents_and_index_that_differ_are_found() {
     assert_eq!(comparison.lost.len(), 1);
     assert!(lost.ends_with(format!("{}.json", comparison.lost[0])));
     assert_eq!(comparison.unnamed.len(), 3);
+    assert_eq!(comparison.left_over, []);
 
     let db = open(&root);
-    db.rebuild_indexes().unwrap();
+    for rebuilt in db.rebuild_indexes().unwrap() {
+        assert_eq!(rebuilt.left_out, []);
+    }
     assert_eq!(db.read(Run(3)).unwrap().files.len(), 4);
 }
 
-/// A rebuild would take the documents of a load that is under way for a whole run.
+#[test]
+fn a_rebuild_makes_no_run_whole_of_which_documents_are_lost() {
+    let (alive, root) = archive();
+    let is_of =
+        |run: &'static str| move |path: &PathBuf| fs::read_to_string(path).unwrap().contains(run);
+    let all = documents(&root, "RunHistory");
+    let (of_first, of_second): (Vec<_>, Vec<_>) = all.into_iter().partition(is_of("\"1/c\""));
+    let kept = alive.path().join("kept");
+    fs::rename(&of_first[0], &kept).unwrap();
+    for path in of_second {
+        fs::remove_file(path).unwrap();
+    }
+    for _ in 0..2 {
+        let rebuilt = open(&root).rebuild_indexes().unwrap();
+        assert_eq!(rebuilt[0].lost, of_first[..1]);
+        let db = open(&root);
+        let error = db.read(Run(1)).unwrap_err();
+        assert_eq!(error.remedy(), Some(&Remedy::RestoreDocument), "{error}");
+        // Nothing is left of the other one but its schema: it is imported again.
+        assert_eq!(db.runs().unwrap()[&Run(2)], Presence::Partial);
+    }
+    fs::rename(&kept, &of_first[0]).unwrap();
+    let db = open(&root);
+    assert_eq!(db.read(Run(1)).unwrap().files.len(), 4);
+    db.insert(Run(2), "c", &small_run(2)).unwrap();
+    db.publish().unwrap();
+    assert_eq!(open(&root).read(Run(2)).unwrap().files.len(), 4);
+}
+
+/// The files that loads leave beside the collections.
+fn loads(root: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let is_of_a_load = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.contains(".load.") || name.contains(".staging.")
+    };
+    paths.filter(is_of_a_load).collect()
+}
+
+#[test]
+fn a_run_that_fails_leaves_nothing() {
+    let (_alive, root) = archive();
+    let before = [
+        documents(&root, "RunHistory"),
+        documents(&root, "SystemLayout"),
+    ];
+    let db = open(&root);
+    let mut files = small_run(3);
+    files[2] = fcl("metadata", "x: {\n");
+    db.insert(Run(3), "c", &files).unwrap_err();
+    db.update(Run(1), &files[2..]).unwrap_err();
+    let after = [
+        documents(&root, "RunHistory"),
+        documents(&root, "SystemLayout"),
+    ];
+    assert_eq!(after, before);
+    db.insert(Run(4), "c", &small_run(4)).unwrap();
+    assert_eq!(documents(&root, "RunHistory"), before[0]);
+    drop(db);
+    assert_eq!(loads(&root), NO_FILES);
+}
+
+/// Copies the documents of a run out of one archive into another, where no index names
+/// them.
+fn leave(from: &Path, to: &Path, is_left: impl Fn(&serde_json::Value) -> bool) -> Vec<PathBuf> {
+    let mut left = Vec::new();
+    for collection in ["RunHistory", "SystemLayout"] {
+        for path in documents(from, collection) {
+            let text = fs::read_to_string(&path).unwrap();
+            if is_left(&serde_json::from_str(&text).unwrap()) {
+                let target = to.join(collection).join(path.file_name().unwrap());
+                fs::write(&target, text).unwrap();
+                left.push(target);
+            }
+        }
+    }
+    left.sort();
+    left
+}
+
+fn rebuild_leaves_out(root: &Path) -> Vec<PathBuf> {
+    let compared = open(root).compare_indexes().unwrap();
+    let rebuilt = open(root).rebuild_indexes().unwrap();
+    let left_out = rebuilt.into_iter().flat_map(|it| it.left_out);
+    let mut left_out: Vec<PathBuf> = left_out.map(|(path, _)| path).collect();
+    left_out.sort();
+    let left_over = compared.iter().map(|(_, it)| it.left_over.len());
+    assert_eq!(left_over.sum::<usize>(), left_out.len());
+    assert!(compared.iter().all(|(_, it)| it.unnamed.is_empty()));
+    left_out
+}
+
+/// As after a kill between the documents and the indexes.
+#[test]
+fn what_a_killed_load_left_is_in_no_rebuilt_index_and_gone_with_the_next_load() {
+    let (_alive, root) = archive();
+    let before = indexes(&root);
+    let db = open(&root);
+    db.insert(Run(3), "c", &small_run(3)).unwrap();
+    db.update(Run(1), &[fcl("RunHistory2", "stop: 1\n")])
+        .unwrap();
+    db.publish().unwrap();
+    let mut all = documents(&root, "RunHistory");
+    all.extend(documents(&root, "SystemLayout"));
+    put_back(&before);
+    let named = |path: &PathBuf| {
+        let text = fs::read_to_string(path).unwrap();
+        let run = if text.contains("\"3/c\"") {
+            3
+        } else if text.contains("stop") {
+            1
+        } else {
+            return None;
+        };
+        Some((path.clone(), run))
+    };
+    let left: Vec<(PathBuf, u64)> = all.iter().filter_map(named).collect();
+    assert_eq!(left.len(), 5);
+    let lines = left.iter().map(|(path, run)| {
+        let path = path.strip_prefix(&root).unwrap();
+        format!("{} {run}\n", path.display())
+    });
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let file = format!(".run_record_archiver.load.{}.0123456789abcdef", boot.trim());
+    fs::write(root.join(&file), lines.collect::<String>()).unwrap();
+    fs::create_dir(root.join(file.replace("load", "staging"))).unwrap();
+
+    let paths: Vec<PathBuf> = left.into_iter().map(|(path, _)| path).collect();
+    let mut sorted = paths.clone();
+    sorted.sort();
+    for _ in 0..2 {
+        assert_eq!(rebuild_leaves_out(&root), sorted);
+        let db = open(&root);
+        assert_eq!(db.runs().unwrap().len(), 2);
+        assert_eq!(db.read(Run(1)).unwrap().files.len(), 4);
+    }
+    // One of them is archived, the others are removed.
+    let db = open(&root);
+    db.update(Run(1), &[fcl("RunHistory2", "stop: 2\n")])
+        .unwrap();
+    db.publish().unwrap();
+    drop(db);
+    assert_eq!(loads(&root), NO_FILES);
+    let there: Vec<_> = paths.iter().filter(|path| path.exists()).collect();
+    assert_eq!(there.len(), 1, "{there:?}");
+    assert_eq!(open(&root).read(Run(1)).unwrap().files.len(), 5);
+    assert_eq!(rebuild_leaves_out(&root), NO_FILES);
+}
+
+/// Version 0.1 wrote documents one by one, the schema last, and named them nowhere.
+#[test]
+fn what_failed_imports_of_version_0_1_left_is_in_no_rebuilt_index() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let old = elsewhere.path().join("archive");
+    let db = open(&old);
+    let mut files = small_run(3);
+    files.insert(0, fcl("removed", "stray: 1\n"));
+    db.insert(Run(3), "c", &files).unwrap();
+    db.insert(Run(4), "c", &small_run(4)).unwrap();
+    db.publish().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(5));
+
+    let (_alive, root) = archive();
+    let db = open(&root);
+    // Its record was corrected, and lacks a file by now.
+    db.insert(Run(3), "c", &small_run(3)).unwrap();
+    db.publish().unwrap();
+    let is = |value: &serde_json::Value, what: &str| value.to_string().contains(what);
+    let mut left = leave(&old, &root, |it| is(it, "\"removed\""));
+    left.extend(leave(&old, &root, |it| {
+        is(it, "\"4/c\"") && !is(it, "\"schema\"")
+    }));
+    left.sort();
+    assert_eq!(left.len(), 4);
+    for _ in 0..2 {
+        assert_eq!(rebuild_leaves_out(&root), left);
+        assert_eq!(open(&root).runs().unwrap().len(), 3);
+        assert_eq!(open(&root).read(Run(3)).unwrap().files.len(), 4);
+    }
+    // With its schema a run is whole.
+    leave(&old, &root, |it| is(it, "\"4/c\""));
+    open(&root).rebuild_indexes().unwrap();
+    assert_eq!(open(&root).read(Run(4)).unwrap().files.len(), 4);
+}
+
+#[test]
+fn a_document_of_another_program_is_taken_into_a_rebuilt_index_whatever_it_lacks() {
+    let (_alive, root) = archive();
+    let ours = documents(&root, "RunHistory")[0].clone();
+    let name = ours.file_stem().unwrap().to_str().unwrap();
+    let text = fs::read_to_string(&ours).unwrap();
+    let (run, other) = match text.contains("\"1/c\"") {
+        true => ("\"1/c\"", "\"5/c\""),
+        false => ("\"2/c\"", "\"5/c\""),
+    };
+    let text = text
+        .replace(name, "0123456789abcdef01234567")
+        .replace(run, other);
+    fs::write(ours.with_file_name("0123456789abcdef01234567.json"), text).unwrap();
+    for rebuilt in open(&root).rebuild_indexes().unwrap() {
+        assert_eq!(rebuilt.left_out, []);
+    }
+    let runs = open(&root).runs().unwrap();
+    assert_eq!(runs.get(&Run(5)), Some(&Presence::Partial));
+}
+
+#[test]
+fn a_run_that_was_archived_meanwhile_is_a_success_if_it_is_the_same() {
+    let (_alive, root) = archive();
+    let [first, same, other] = [open(&root), open(&root), open(&root)];
+    let mut differs = small_run(3);
+    differs[0] = fcl("tpc01", "mark: 100\n");
+    // The schema is not the run's.
+    let mut files = small_run(3);
+    files[3] = fcl("schema", "artdaq_processes: [1]\n");
+    first.insert(Run(3), "c", &small_run(3)).unwrap();
+    same.insert(Run(3), "c", &files).unwrap();
+    other.insert(Run(3), "d", &differs).unwrap();
+    for db in [&first, &same, &other] {
+        db.insert(Run(4), "c", &small_run(4)).unwrap();
+    }
+    assert!(first.publish().unwrap().is_empty());
+    let before: Vec<_> = documents(&root, "RunHistory")
+        .into_iter()
+        .map(|path| fs::read(path).unwrap())
+        .collect();
+    assert!(same.publish().unwrap().is_empty());
+    let refused = other.publish().unwrap();
+    let [(Run(3), error)] = &refused[..] else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(error.disposition(), Disposition::FailRun);
+    let text = error.to_string();
+    assert!(
+        text.contains("run 3 is archived already, as 3/c, with other content: tpc01"),
+        "{text}"
+    );
+    let after = documents(&root, "RunHistory").into_iter();
+    let after: Vec<_> = after.map(|path| fs::read(path).unwrap()).collect();
+    assert_eq!(after, before);
+    assert_eq!(documents(&root, "SystemLayout").len(), 4);
+    // Once it is known, nothing is written.
+    assert_eq!(same.insert(Run(3), "c", &files).unwrap(), Inserted::Before);
+    assert!(other.insert(Run(3), "c", &differs).is_err());
+    drop([first, same, other]);
+    assert_eq!(loads(&root), NO_FILES);
+}
+
+#[test]
+fn what_was_added_to_a_run_meanwhile_is_not_added_again() {
+    let (_alive, root) = archive();
+    let update = |db: &FilesystemDb, text: &str| {
+        db.update(Run(1), &[fcl("RunHistory2", text)]).unwrap();
+    };
+    let [first, same, other, late] = [open(&root), open(&root), open(&root), open(&root)];
+    update(&first, "stop: 1\n");
+    update(&same, "stop: 1\n");
+    update(&other, "stop: 2\n");
+    late.read(Run(1)).unwrap();
+    assert!(first.publish().unwrap().is_empty());
+    assert!(same.publish().unwrap().is_empty());
+    let refused = other.publish().unwrap();
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0].1.disposition(), Disposition::RetryRun);
+    // One that knew the archive as it was.
+    update(&late, "stop: 1\n");
+    assert!(late.publish().unwrap().is_empty());
+    assert_eq!(documents(&root, "RunHistory").len(), 7);
+    update(&other, "stop: 2\n");
+    assert!(other.publish().unwrap().is_empty());
+    assert_eq!(documents(&root, "RunHistory").len(), 8);
+    let files = open(&root).read(Run(1)).unwrap().files;
+    assert_eq!(text_of(&files, "RunHistory2"), "\nstop: 2 \n");
+}
+
+/// As when another archiver was killed between the two indexes.
+#[test]
+fn a_run_that_became_partial_meanwhile_is_completed() {
+    let (_alive, root) = archive();
+    let [slow, killed] = [open(&root), open(&root)];
+    slow.insert(Run(3), "c", &small_run(3)).unwrap();
+    killed.insert(Run(3), "c", &small_run(3)[..3]).unwrap();
+    killed.publish().unwrap();
+    assert!(slow.publish().unwrap().is_empty());
+    let db = open(&root);
+    assert_eq!(db.runs().unwrap()[&Run(3)], Presence::Whole);
+    assert_eq!(db.read(Run(3)).unwrap().files.len(), 4);
+    assert_eq!(documents(&root, "RunHistory").len(), 9);
+    // Not if it became one of another configuration.
+    let [slow, killed] = [open(&root), open(&root)];
+    slow.insert(Run(4), "c", &small_run(4)).unwrap();
+    killed.insert(Run(4), "d", &small_run(4)[..3]).unwrap();
+    killed.publish().unwrap();
+    assert_eq!(slow.publish().unwrap().len(), 1);
+    let stored = open(&root).documents(Run(4)).unwrap().unwrap();
+    assert_eq!(stored.configurations, ["4/d"]);
+}
+
+#[test]
+fn a_collection_on_another_file_system_takes_documents() {
+    let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("archive");
+    fs::create_dir(&root).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), root.join("RunHistory")).unwrap();
+    let db = open(&root);
+    db.insert(Run(1), "c", &small_run(1)).unwrap();
+    assert_eq!(loads(&root).len(), 1);
+    db.publish().unwrap();
+    assert_eq!(open(&root).read(Run(1)).unwrap().files.len(), 4);
+    drop(db);
+    assert_eq!(documents(&root, "RunHistory").len(), 3);
+}
+
+/// A rebuild would take what is just getting its name for a whole run.
 #[test]
 fn a_rebuild_waits_until_documents_that_were_written_are_published() {
     let (_directory, root) = archive();
@@ -480,6 +820,7 @@ fn a_rebuild_waits_until_documents_that_were_written_are_published() {
     db.insert(Run(4), "c", &small_run(4)).unwrap();
     drop(db);
     open(&root).rebuild_indexes().unwrap();
+    assert_eq!(open(&root).runs().unwrap().len(), 3);
 }
 
 #[test]

@@ -126,7 +126,7 @@ fn files_of_ours_are_private_whatever_the_umask() {
         "migrator_state.json",
         "ucondb_listing_ev01.json",
         "unverified_runs.log",
-        "verify_progress",
+        "verify.json",
     ] {
         assert!(seen.iter().any(|seen| seen == name), "no {name}: {seen:?}");
     }
@@ -136,11 +136,15 @@ fn files_of_ours_are_private_whatever_the_umask() {
         "{seen:?}"
     );
     // What it extracts holds what the experiment keeps to itself.
-    let output = test.path().join("extracted");
+    let output = test.path().join("extracted/of/1");
     let to = output.to_str().unwrap();
     without_umask(&test.command(&["--extract", "1", "--output", to]))
         .status()
         .unwrap();
+    for directory in output.ancestors().take(3) {
+        let mode = fs::metadata(directory).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o750, "{}: {mode:o}", directory.display());
+    }
     for entry in fs::read_dir(&output).unwrap() {
         let mode = entry.unwrap().metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o137, 0, "{mode:o}");

@@ -173,8 +173,12 @@ fn a_record_that_differs_is_never_overwritten_but_on_purpose() {
     );
     assert!(stored.is_ok());
 
-    // The listing has the key, so the run counts as migrated until it is asked for.
-    test.run(&["--migrate-only"]).exits(0);
+    // The listing has the key; but it was there before the run was compared.
+    test.run(&["--migrate-only"])
+        .exits(1)
+        .says("UconDB has another record under this key: 31 bytes, where this one has ")
+        .says("--migrate-only --override-existing --runs 1");
+    assert_eq!(test.failures("migrate_failures.log"), [1]);
     assert_eq!(test.blob(1).as_bytes(), foreign);
     test.run(&["--migrate-only", "--override-existing"])
         .exits(1)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::test_name;
+use crate::support::{test_name, with_default_signals};
 use log::LevelFilter;
 use run_record_archiver::error::Error;
 use run_record_archiver::lock::LockGuard;
@@ -57,7 +57,7 @@ struct Execution {
 impl Execution {
     fn start(lock_file: &Path, run_takes: Duration) -> Execution {
         let program = Command::new(std::env::current_exe().unwrap());
-        Execution::start_as(program, lock_file, run_takes)
+        Execution::start_as(with_default_signals(&program), lock_file, run_takes)
     }
 
     fn start_as(mut program: Command, lock_file: &Path, run_takes: Duration) -> Execution {

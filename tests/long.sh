@@ -16,6 +16,7 @@
 # bad_input               25 minutes           20,000 damaged run records
 # bad_memory              a few minutes        damages every file of the archiver's own
 # two_archivers           a few minutes        50 times two archivers on one archive
+# many_hands              10 minutes           200 times imports, migrations and rebuilds at once
 # full_disk               a minute             fills every disk there is
 # year                    an hour              simulates three years of hourly executions
 #
@@ -36,6 +37,7 @@ tests=(
     bad_input
     bad_memory
     two_archivers
+    many_hands
     full_disk
     year
 )

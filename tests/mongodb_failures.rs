@@ -232,7 +232,7 @@ fn a_commit_whose_answer_is_lost_is_settled_by_the_next_attempt() {
     db.insert(Run(2), "c", &small_run(2)).unwrap();
     assert_whole_and_once(&server, 2);
     // Only once: from then on it is a run like any other.
-    let error = db.insert(Run(2), "c", &small_run(2)).unwrap_err();
+    let error = db.insert(Run(2), "c", &small_run(3)).unwrap_err();
     assert!(error.to_string().contains("archived already"), "{error}");
 }
 

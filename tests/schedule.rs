@@ -289,6 +289,7 @@ fn an_archive_of_another_user_makes_no_run_fail() {
             fs::copy(env!("CARGO_BIN_EXE_run_record_archiver"), &program).unwrap();
         }
         let planned = test.command(HOURLY);
+        chown(test.path().join("config.yaml"), Some(NOBODY), Some(NOBODY)).unwrap();
         let output = std::process::Command::new(&program)
             .args(planned.get_args())
             .uid(NOBODY)
@@ -477,7 +478,8 @@ fn an_input_output_error_of_one_record_or_document_is_that_runs_failure_alone() 
     assert_eq!(test.migrated().len(), 8);
     test.run(&["--verify"])
         .exits(1)
-        .says("Same in artdaqDB and UconDB: 8 run(s)");
+        .says("Agree: 8 of 9 run(s)")
+        .says("Run 7: artdaqDB cannot be read:");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod every_operation;
 mod every_request;
 mod full_disk;
 mod kill_storm;
+mod many_hands;
 mod real_outages;
 mod soak;
 mod two_archivers;

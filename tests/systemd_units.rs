@@ -74,7 +74,7 @@ fn systemd_takes_every_unit() {
         return;
     };
     let (_directory, units) = units();
-    assert_eq!(units.len(), 3 + 4 + INSTANCES.len());
+    assert_eq!(units.len(), 4 + 5 + INSTANCES.len());
     for unit in units {
         assert_eq!(complaints(&systemd, &unit), "", "{}", unit.display());
     }
@@ -122,6 +122,7 @@ fn the_services_are_well_confined() {
     for unit in units {
         if unit.ends_with("run-record-archiver.service")
             || unit.ends_with("run-record-archiver@check.service")
+            || unit.ends_with("run-record-archiver-verify.service")
         {
             // 2.0 of 10, where 10 is no confinement at all.
             succeeds(
@@ -137,6 +138,7 @@ fn the_services_are_well_confined() {
 fn the_services_say_what_the_manual_says() {
     let regular = unit("run-record-archiver.service");
     let other = unit("run-record-archiver@.service");
+    let verify = unit("run-record-archiver-verify.service");
     for line in [
         "Type=oneshot",
         "User=archiver",
@@ -156,13 +158,14 @@ fn the_services_say_what_the_manual_says() {
         "LoadCredential=ucondb_password:/etc/run_record_archiver/ucondb_password",
         "OnFailure=run-record-archiver-failed@%n.service",
     ] {
-        for text in [&regular, &other] {
+        for text in [&regular, &other, &verify] {
             assert!(text.lines().any(|other| other == line), "{line}");
         }
     }
-    // Both are confined in the same way.
+    // All are confined in the same way.
     let confinement = |text: &str| text[text.find("# A stop, and").unwrap()..].to_owned();
     assert_eq!(confinement(&regular), confinement(&other));
+    assert_eq!(confinement(&regular), confinement(&verify));
     assert!(
         regular.contains("run_archiver.sh /etc/run_record_archiver/config.yaml --incremental\n")
     );
@@ -183,6 +186,11 @@ fn the_timers_come_when_the_manual_says() {
             "run-record-archiver-report",
             "*-*-* 06:00:00",
             "run-record-archiver@compare-state.service",
+        ),
+        (
+            "run-record-archiver-verify",
+            "*-*-* 01:30:00",
+            "run-record-archiver-verify.service",
         ),
         (
             "run-record-archiver-retry-import",
@@ -260,7 +268,13 @@ fn cron_takes_the_crontab() {
         .filter_map(|line| line.split_once(" exec \"$ARCHIVER\" \"$CONFIG\" "))
         .map(|(time, _)| time)
         .collect();
-    let manual = ["0 2 * * 0", "0 3 * * 0", "0 6 * * *", "5 * * * *"];
+    let manual = [
+        "0 2 * * 0",
+        "0 3 * * 0",
+        "0 6 * * *",
+        "30 1 * * *",
+        "5 * * * *",
+    ];
     assert_eq!(jobs, BTreeSet::from(manual));
 
     let directory = tempfile::tempdir().unwrap();
@@ -292,7 +306,7 @@ fn every_command_of_the_crontab_is_one() {
             "{flags}: {said}"
         );
     }
-    assert_eq!(count, 4);
+    assert_eq!(count, 5);
 }
 
 #[test]

@@ -75,15 +75,74 @@ fn the_tools_get_their_arguments_and_one_thread() {
 }
 
 #[test]
-fn a_name_is_an_argument_and_no_shell_sees_it() {
-    let setup = Setup::new();
-    let db = setup.open();
-    let name = "$(touch /tmp/x);'\"*`id`";
-    db.insert(Run(7), name, &small_run(7)).unwrap();
-    db.publish().unwrap();
-    let read = db.read(Run(7)).unwrap();
-    assert_eq!(read, setup.native().read(Run(7)).unwrap());
-    assert_eq!(read.name, name);
+fn what_a_shell_acts_on_reaches_no_tool() {
+    for name in [
+        "$(touch /tmp/x);'\"*`id`",
+        "a;touch${IFS}X;",
+        "..",
+        "../../x",
+        "a(b)",
+        "a&b",
+        "a'b",
+        "a\\b",
+        "a|b",
+        "a<b",
+        "-rf",
+    ] {
+        let setup = Setup::new();
+        let db = setup.open();
+        db.insert(Run(7), name, &small_run(7)).unwrap();
+        let update = fcl("RunHistory2", "stop: \"18:02\"\n");
+        db.update(Run(7), &[update]).unwrap();
+        db.publish().unwrap();
+        let read = db.read(Run(7)).unwrap();
+        assert_eq!(read, setup.native().read(Run(7)).unwrap());
+        assert_eq!(read.name, name);
+        assert_eq!(read.files.len(), small_run(7).len() + 1);
+        // A later one, by another process.
+        let db = setup.open();
+        let update = fcl("RunHistory3", "stop: \"18:03\"\n");
+        db.update(Run(7), &[update]).unwrap();
+        db.publish().unwrap();
+        let read = setup.open().read(Run(7)).unwrap();
+        assert_eq!(read.files.len(), small_run(7).len() + 2);
+        assert_eq!(setup.started(), [""; 0], "{name}");
+        // Other names do go through the tools.
+        setup.archive(8);
+        assert_eq!(setup.started(), ["bulkloader", "bulkloader"]);
+    }
+}
+
+#[test]
+fn a_path_that_a_shell_acts_on_reaches_no_tool() {
+    for odd in ["a b", "a;b", "a'b", "$(id)", "a(b)"] {
+        let setup = Setup::new();
+        let root = setup.directory.path().join(odd).join("archive");
+        let db = ToolsDb::directory(&root, setup.tools.settings());
+        fs::create_dir(root.parent().unwrap()).unwrap();
+        db.insert(Run(7), "c", &small_run(7)).unwrap();
+        db.publish().unwrap();
+        assert_eq!(db.read(Run(7)).unwrap().files.len(), 4, "{odd}");
+        assert_eq!(setup.started(), [""; 0], "{odd}");
+    }
+}
+
+#[test]
+fn what_bulkloader_can_never_store_is_not_tried_again() {
+    for (entity, text) in [
+        ("tpc02", ""),
+        ("tpc02", "\n"),
+        ("t'pc", "a: 1\n"),
+        ("t\"pc", "a: 1\n"),
+    ] {
+        let setup = Setup::new();
+        let mut files = small_run(7);
+        files.push(fcl(entity, text));
+        let error = setup.open().insert(Run(7), "c", &files).unwrap_err();
+        let words = ["run 7", "bulkloader can't store", "use_tools: false"];
+        assert_says(&error, Disposition::FailRun, &words);
+        assert_eq!(setup.started(), [""; 0]);
+    }
 }
 
 #[test]
@@ -96,7 +155,7 @@ fn documents_that_are_missing_after_a_good_exit_are_named() {
         "run 7",
         "without an error",
         "not in the database: tpc01",
-        "2 of 3",
+        "2 of 4",
     ];
     assert_says(&error, Disposition::RetryRun, &words);
 
@@ -121,8 +180,8 @@ fn a_run_that_a_crash_cut_short_is_never_taken_for_whole() {
         setup.tools.set("bulkloader", mode);
         let error = setup.open().insert(Run(7), "c", &small_run(7)).unwrap_err();
         let words: &[&str] = match mode.starts_with("crash") {
-            true => &["crashed (signal 6)", "2 of 3", "Failed Assertion"],
-            false => &["exit code 1", "2 of 3", "the disk is on fire"],
+            true => &["crashed (signal 6)", "2 of 4", "Failed Assertion"],
+            false => &["exit code 1", "2 of 4", "the disk is on fire"],
         };
         assert_says(&error, Disposition::RetryRun, words);
         let runs = setup.open().runs().unwrap();
@@ -151,7 +210,7 @@ fn a_crash_while_publishing_leaves_the_run_in_part() {
     db.insert(Run(7), "c", &small_run(7)).unwrap();
     setup.tools.set("bulkloader", "crash 0 once");
     let error = db.publish().unwrap_err();
-    assert_says(&error, Disposition::RetryRun, &["run 7", "0 of 1"]);
+    assert_says(&error, Disposition::RetryRun, &["run 7", "3 of 4"]);
     assert_eq!(setup.open().runs().unwrap()[&Run(7)], Presence::Partial);
 }
 
@@ -166,7 +225,7 @@ fn a_tool_that_hangs_ends_with_all_it_started() {
     let start = Instant::now();
     let db = setup.open_with(settings);
     let error = db.insert(Run(7), "c", &small_run(7)).unwrap_err();
-    let words = ["did not end within 1 s", "1 of 3", "tools_timeout_seconds"];
+    let words = ["did not end within 1 s", "1 of 4", "tools_timeout_seconds"];
     assert_says(&error, Disposition::RetryRun, &words);
     assert!(start.elapsed() < Duration::from_secs(30));
     assert!(setup.tools.all_gone());

@@ -7,7 +7,7 @@ use crate::support::sshd::Sshd;
 use crate::support::tools::{StandIns, assert_says};
 use crate::support::{fcl, small_run, text_of};
 use run_record_archiver::artdaqdb::filesystem::FilesystemDb;
-use run_record_archiver::artdaqdb::tools::{Settings, ToolsDb};
+use run_record_archiver::artdaqdb::tools::{self, Settings, ToolsDb};
 use run_record_archiver::artdaqdb::{ArtdaqDb, NativeDb, Presence};
 use run_record_archiver::error::Disposition;
 use run_record_archiver::run::Run;
@@ -66,7 +66,7 @@ fn a_run_goes_there_and_comes_back() {
     let Some(setup) = Setup::new() else { return };
     let db = setup.open();
     assert_eq!(db.runs().unwrap(), [].into());
-    let name = "Boot'DAQ\"$(id)\\0012";
+    let name = "Boot@DAQ%0012";
     db.insert(Run(7), name, &small_run(7)).unwrap();
     db.update(Run(7), &[fcl("RunHistory2", "start: \"now\"\n")])
         .unwrap();
@@ -108,6 +108,76 @@ fn what_the_downloader_does_not_find_is_read_through_ssh() {
     setup.assert_left_nothing();
 }
 
+/// Only bulkdownloader has a shell; only bulkloader writes there.
+#[test]
+fn what_a_shell_acts_on_is_read_without_the_tool_there() {
+    let Some(setup) = Setup::new() else { return };
+    let db = setup.open();
+    for (run, name) in [(7, "a;touch${IFS}X;"), (8, "a(b)"), (9, "a b"), (10, "a&b")] {
+        db.insert(Run(run), name, &small_run(run)).unwrap();
+        db.publish().unwrap();
+        let read = db.read(Run(run)).unwrap();
+        assert_eq!(read, setup.native().read(Run(run)).unwrap());
+        assert_eq!((read.name.as_str(), read.files.len()), (name, 4));
+    }
+    let calls = setup.tools.calls();
+    assert!(
+        calls.iter().all(|call| call.tool == "bulkloader"),
+        "{calls:?}"
+    );
+    for (run, name) in [(17, ".."), (18, "a'b"), (19, "a\"b"), (20, "-x")] {
+        let error = setup
+            .open()
+            .insert(Run(run), name, &small_run(run))
+            .unwrap_err();
+        let words = [
+            "can't be given the configuration's name",
+            "use_tools: false",
+        ];
+        assert_says(&error, Disposition::FailRun, &words);
+        // One that is there is read nevertheless.
+        let native = setup.native();
+        native.insert(Run(run), name, &small_run(run)).unwrap();
+        native.publish().unwrap();
+        let read = setup.open().read(Run(run)).unwrap();
+        assert_eq!(read, native.read(Run(run)).unwrap());
+    }
+    assert_eq!(setup.tools.calls(), calls);
+    // The same of the archive's path, whatever the run.
+    let root = setup.directory.path().join("a b/archive");
+    fs::create_dir(root.parent().unwrap()).unwrap();
+    let db = ToolsDb::directory(&root, setup.settings());
+    let error = db.insert(Run(7), "c", &small_run(7)).unwrap_err();
+    let words = ["can't be given the archive's path", "use_tools: false"];
+    assert_says(&error, Disposition::StopStage, &words);
+    assert_eq!(setup.tools.calls(), calls);
+    setup.assert_left_nothing();
+}
+
+#[test]
+fn tools_are_tried_out_there() {
+    let Some(setup) = Setup::new() else { return };
+    for (tool, result) in tools::try_out(setup.settings()) {
+        result.unwrap_or_else(|error| panic!("{tool}: {error}"));
+    }
+    let missing = Settings {
+        tools_dir: Some("/no/such/tools".into()),
+        ..setup.settings()
+    };
+    for (tool, result) in tools::try_out(missing) {
+        let error = result.unwrap_err();
+        let missing = format!("/no/such/tools/{tool} is missing");
+        assert_says(&error, Disposition::StopStage, &[&missing, "tools_dir"]);
+    }
+    let calls = setup.tools.calls();
+    assert!(
+        calls.iter().all(|call| call.arguments == "--help"),
+        "{calls:?}"
+    );
+    assert!(!setup.directory.path().join("archive").exists());
+    setup.assert_left_nothing();
+}
+
 #[test]
 fn tools_that_fail_there_fail_as_they_do_here() {
     let Some(setup) = Setup::new() else { return };
@@ -119,11 +189,11 @@ fn tools_that_fail_there_fail_as_they_do_here() {
         ),
         (
             "crash 0 once",
-            &["crashed (signal 6)", "0 of 1", "Failed Assertion"],
+            &["crashed (signal 6)", "2 of 4", "Failed Assertion"],
         ),
         (
             "fail 0 once",
-            &["exit code 1", "0 of 1", "the disk is on fire"],
+            &["exit code 1", "2 of 4", "the disk is on fire"],
         ),
     ] {
         setup.tools.set("bulkloader", mode);
@@ -188,7 +258,7 @@ fn a_tool_that_hangs_there_ends_with_all_it_started() {
         ..setup.settings()
     });
     let error = db.insert(Run(7), "c", &small_run(7)).unwrap_err();
-    let words = ["did not end within 2 s", "1 of 3", "tools_timeout_seconds"];
+    let words = ["did not end within 2 s", "1 of 4", "tools_timeout_seconds"];
     assert_says(&error, Disposition::RetryRun, &words);
     assert!(start.elapsed() < Duration::from_secs(30));
     assert!(setup.tools.all_gone());

@@ -232,7 +232,8 @@ fn one_that_lives_on_over_there_ends_when_its_lock_is_taken_over() {
     fs::remove_file(&lock).unwrap();
     leave(&test, pid, Some("evb99"));
     let started = Instant::now();
-    test.run(&["--verify"]).says("the lock is taken over");
+    test.run(&["--recover-import-state"])
+        .says("the lock is taken over");
     assert_eq!(busy.ends(), Some(130));
     assert!(started.elapsed() < Duration::from_secs(10));
     let log = fs::read_to_string(test.work("archiver.log")).unwrap();
@@ -344,7 +345,42 @@ fn two_archivers_on_one_archive_lose_nothing_and_double_nothing() {
             test.run(&["--incremental"])
                 .exits(0)
                 .does_not_say("→ Processing");
-            test.run(&["--verify"]).exits(0).says("40 run(s)");
+            test.run(&["--verify"]).exits(0).says("40 of 40 run(s)");
         }
+    }
+}
+
+/// The slower one finds runs that the other one stored since it began.
+#[cfg(feature = "mongodb")]
+#[test]
+fn two_archivers_on_one_mongodb_book_no_failures() {
+    use crate::support::mongod::{Kind, Mongod};
+
+    let Some(server) = Mongod::start(Kind::ReplicaSet) else {
+        return;
+    };
+    let first = Test::new().records_in(1..=40);
+    let on_server = |test: Test| {
+        test.set("artdaq_db.database_uri", &server.uri(""))
+            .set("app.parallel_workers", "2")
+            .set("app.batch_size", "0")
+    };
+    let second = on_server(Test::new().records_of(&first.records()));
+    let first = on_server(first);
+    let mut children = [&first, &second].map(|test| test.start(&["--import-only"]));
+    for child in &mut children {
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+    for test in [&first, &second] {
+        assert_eq!(test.failures("import_failures.log"), [0; 0]);
+        let log = fs::read_to_string(test.work("archiver.log")).unwrap();
+        assert!(!log.contains("ERROR"), "{log}");
+        test.run(&["--import-only"])
+            .exits(0)
+            .does_not_say("→ Processing");
+    }
+    for (collection, documents) in [("RunHistory", 5), ("SystemLayout", 1)] {
+        let stored = server.documents(collection).len();
+        assert_eq!(stored, 40 * documents, "{collection}");
     }
 }

@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use run_record_archiver::artdaqdb::{NativeDb, document};
+use run_record_archiver::artdaqdb::NativeDb;
 use run_record_archiver::run::Run;
 use rustix::process::Signal;
 
@@ -686,18 +686,8 @@ impl Simulation {
         }
         self.compare_documents(&new);
         for (collection, comparison) in self.site.test.artdaqdb().compare_indexes().unwrap() {
-            let unnamed = comparison.unnamed.iter().map(|oid| {
-                let path = format!("archive/{collection}/{oid}.json");
-                let text = fs::read_to_string(self.site.test.path().join(path)).unwrap();
-                document::read(&text).unwrap().version
-            });
-            // An import that fails leaves the documents that it had written.
-            let unnamed: Vec<String> = unnamed
-                .filter(|version| {
-                    let run: u64 = version.split_once('/').unwrap().0.parse().unwrap();
-                    self.conditions.get(&run) == Some(&Condition::Good)
-                })
-                .collect();
+            let unnamed = [&comparison.unnamed[..], &comparison.left_over].concat();
+            let unnamed: Vec<String> = unnamed.iter().map(ToString::to_string).collect();
             if !comparison.lost.is_empty() || !unnamed.is_empty() {
                 self.fail(&format!(
                     "{collection}: lost {:?}, named by no index {unnamed:?}",

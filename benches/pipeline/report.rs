@@ -26,6 +26,7 @@ pub fn bench() {
         migrate: memory(&|run| run % 110 == 0),
         ignored: Ok(Vec::new()),
         records: Default::default(),
+        proof: None,
         first_run: None,
         command: "./run_archiver.sh config.yaml".to_owned(),
         compare: true,

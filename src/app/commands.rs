@@ -53,17 +53,28 @@ pub(super) enum Work {
 /// What a command that works on the archives needs and leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Traits {
-    /// Whether no other execution may work at the same time.
-    pub(super) needs_lock: bool,
+    /// Which other execution may not work at the same time.
+    pub(super) lock: Lock,
     /// Whether it is an execution that the history lists.
     pub(super) is_listed: bool,
     /// Whether it archives runs, so that metrics and notices tell of it.
     pub(super) archives: bool,
 }
 
+/// What keeps executions of one kind apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lock {
+    /// Nothing: any number may work.
+    None,
+    /// The lock file of executions that change what is archived or remembered.
+    Archiver,
+    /// The lock file of verifications, beside which archiving goes on.
+    Verification,
+}
+
 /// The traits of a command that archives runs.
 const ARCHIVES: Traits = Traits {
-    needs_lock: true,
+    lock: Lock::Archiver,
     is_listed: true,
     archives: true,
 };
@@ -82,8 +93,14 @@ const MAINTAINS: Traits = Traits {
 
 /// The traits of a command that writes nothing that the archiver keeps.
 const READS: Traits = Traits {
-    needs_lock: false,
+    lock: Lock::None,
     ..MAINTAINS
+};
+
+/// The traits of a command that compares, and remembers how far it came.
+const VERIFIES: Traits = Traits {
+    lock: Lock::Verification,
+    ..READS
 };
 
 impl Command {
@@ -148,7 +165,7 @@ impl Command {
             Mode::Reimport => work("Reimport Runs", ARCHIVES, archive::reimport),
             Mode::Ignore => declare("Ignore Runs", ignore::ignore),
             Mode::Unignore => declare("Unignore Runs", ignore::unignore),
-            Mode::Verify => work("Verify", MAINTAINS, verify::verify),
+            Mode::Verify => work("Verify", VERIFIES, verify::verify),
             Mode::Extract(run) => work(&format!("Extract Run {run}"), READS, extract::extract),
         }
     }

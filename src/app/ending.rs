@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::commands::Traits;
 use super::{FAILURE, SUCCESS, UNEXPECTED, command_to_repeat};
 use crate::cli::CommandLine;
+use crate::clock;
 use crate::config::{self, Config};
 use crate::critical;
 use crate::error::Result;
@@ -132,9 +133,7 @@ fn notice_context(command: &CommandLine, config: &Config, exit_code: u8) -> noti
         });
     notify::Context {
         host: rustix::system::uname().nodename().to_string_lossy().into(),
-        time: jiff::ZonedDateTime::now()
-            .strftime("%Y-%m-%d %H:%M:%S %Z")
-            .to_string(),
+        time: clock::local().strftime("%Y-%m-%d %H:%M:%S %Z").to_string(),
         command: format!("{base_command}{flags}"),
         base_command,
         exit_code,

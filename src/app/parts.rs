@@ -40,6 +40,12 @@ fn tools(config: &Config, shutdown: &Shutdown) -> Option<tools::Settings> {
     })
 }
 
+/// What is wrong with each of the real tools, if they are used.
+pub(super) fn try_tools(config: &Config) -> Vec<(&'static str, Result<()>)> {
+    let settings = tools(config, &Shutdown::default());
+    settings.map_or_else(Vec::new, tools::try_out)
+}
+
 /// The UconDB of the configuration, with this folder. `listing` is where its
 /// listing is kept, if it is.
 pub(super) fn open_ucondb(

@@ -54,6 +54,11 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// The files that the archiver makes itself.
+    pub(super) fn generate(&self) -> &BTreeSet<Generated> {
+        &self.generate
+    }
+
     /// How the stages work.
     pub(super) fn settings(&self) -> Settings {
         let app = &self.config.app;
@@ -161,8 +166,8 @@ impl<'a> Session<'a> {
     /// who asks for more wants to know what the server has.
     fn listing_cache(&self, folder: &str) -> Option<ListingCache> {
         let command = self.command;
-        if command.dry_run || matches!(command.mode, Mode::Extract(_)) {
-            // It holds no lock, and writes nothing.
+        if command.dry_run || matches!(command.mode, Mode::Extract(_) | Mode::Verify) {
+            // It does not hold the lock of the work directory.
             return None;
         }
         let is_archiving = matches!(command.mode, Mode::Pipeline | Mode::MigrateOnly);

@@ -92,6 +92,21 @@ pub(super) fn inspection(run: Run, version: &str, documents: Vec<StoredDocument>
     }
 }
 
+/// Which of these files a run needs that has these documents, in the order in which the
+/// real tools read them: what it lacks, what it has with other content, and what the
+/// real tools read with other content.
+pub(super) fn lacking<'f>(
+    run: Run,
+    documents: Vec<StoredDocument>,
+    files: impl Iterator<Item = &'f FclFile>,
+) -> Vec<&'f FclFile> {
+    let misordered = inspection(run, "", documents.clone()).misordered;
+    let present = newest(run, documents);
+    files
+        .filter(|file| is_missing(file, &present) || misordered.contains(&file.entity))
+        .collect()
+}
+
 /// The time stamp after which a run's next documents come.
 pub(super) fn last_time(documents: &[StoredDocument]) -> Option<Timestamp> {
     documents.iter().flat_map(assigned).max()
@@ -105,13 +120,65 @@ fn assigned(document: &StoredDocument) -> impl Iterator<Item = Timestamp> + Clon
 
 /// Whether a run that is partly there needs this file, too: it has no document
 /// of it, or one that says something else.
+/// Whether a run needs this file, too: it has no document of it, or one that says
+/// something else.
 pub(super) fn is_missing(file: &FclFile, newest: &BTreeMap<String, StoredDocument>) -> bool {
     let stored = newest.get(&file.entity);
+    differs(file, stored.map(|stored| stored.text.as_str()))
+}
+
+fn differs(file: &FclFile, stored: Option<&str>) -> bool {
     stored.is_none_or(|stored| match fhicl::parse(&file.text) {
-        Ok(document) => fhicl::write(&document) != stored.text,
+        Ok(document) => fhicl::write(&document) != stored,
         // Whoever writes it says what is wrong.
         Err(_) => true,
     })
+}
+
+/// The FHiCL of the documents that count, by entity.
+pub(super) fn texts(newest: &BTreeMap<String, StoredDocument>) -> BTreeMap<&str, &str> {
+    let texts = newest.iter();
+    texts
+        .map(|(entity, it)| (entity.as_str(), it.text.as_str()))
+        .collect()
+}
+
+/// Which of these texts, by entity, are not stored as they are. The schema is not
+/// compared: it is a file of the site, not of the run.
+pub(super) fn differing<'t>(
+    texts: impl IntoIterator<Item = (&'t str, &'t str)>,
+    stored: &BTreeMap<&str, &str>,
+) -> Vec<String> {
+    texts
+        .into_iter()
+        .filter(|(entity, text)| *entity != SCHEMA_ENTITY && stored.get(entity) != Some(text))
+        .map(|(entity, _)| entity.to_owned())
+        .collect()
+}
+
+/// Which of these files, by entity, are not stored as they are. The schema is not
+/// compared.
+pub(super) fn differing_files(files: &[FclFile], stored: &BTreeMap<&str, &str>) -> Vec<String> {
+    files
+        .iter()
+        .filter(|file| file.entity != SCHEMA_ENTITY)
+        .filter(|file| differs(file, stored.get(file.entity.as_str()).copied()))
+        .map(|file| file.entity.clone())
+        .collect()
+}
+
+/// Says that a run with the same content came into the archive meanwhile.
+pub(super) fn note_archived_meanwhile(run: Run) {
+    log::info!("Run {run}: archived meanwhile by another archiver, with the same content");
+}
+
+/// Why a run is refused that the archive has with other content.
+pub(super) fn conflict(run: Run, version: &str, differing: &[String]) -> String {
+    format!(
+        "run {run} is archived already, as {version}, with other content: {} differ(s). Nothing was \
+         changed",
+        differing.join(", ")
+    )
 }
 
 /// When a document was assigned to a configuration for the last time.
@@ -123,6 +190,7 @@ fn age(document: &StoredDocument) -> (Option<Timestamp>, Option<&str>, &str) {
     (instant, text, &document.oid)
 }
 
+/// The time of a time stamp.
 pub(super) fn instant(text: &str) -> Option<Timestamp> {
     Timestamp::strptime("%Y-%m-%dT%H:%M:%S%.f%z", text).ok()
 }

@@ -1,15 +1,16 @@
 //! artdaqDB's FilesystemDB, read and written without the real tools: documents
 //! as files, one index for each collection.
 //!
-//! Order of writes: the documents, then RunHistory's index, then SystemLayout's.
-//! A run counts as whole only when both indexes name it, so that a kill between
-//! any two leaves a run that is invisible or known to be partial.
+//! Order of writes: the documents where they wait; the file that names them; their
+//! own names; RunHistory's index; SystemLayout's. A run counts as whole only when both
+//! indexes name it, so that a kill between any two leaves a run that is invisible or
+//! known to be partial.
 //!
 //! A document's oid is derived from what it documents. Writing a run again after
 //! a kill, or from two hosts at once, therefore replaces the same files instead
 //! of leaving documents that no index names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,31 +18,39 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use jiff::Timestamp;
 
-use self::lock::{ArchiveLock, Held};
+use self::load::Load;
+use self::lock::ArchiveLock;
+use self::publish::{Waiting, WaitingDocument};
 use super::compose::{Composition, collection_of};
 use super::document::{self, StoredDocument, Text};
 use super::index::{Entry, Oid};
 use super::{
-    ArtdaqDb, ArtdaqUri, Configuration, Documents, Inspection, NativeDb, Presence, RUN_HISTORY,
-    SYSTEM_LAYOUT, address, choice, system_metadata,
+    ArtdaqDb, ArtdaqUri, Configuration, Documents, Inserted, Inspection, NativeDb, Presence,
+    RUN_HISTORY, SYSTEM_LAYOUT, address, choice, system_metadata,
 };
-use crate::durable::{self, Unsynced, Volume, WriteOut};
+use crate::clock;
+use crate::durable::{self, Volume, WriteOut};
 use crate::error::{Disposition, Error, Remedy, Result};
 use crate::faults;
 use crate::faults::fs;
-use crate::run::{FclFile, Run, SCHEMA_ENTITY};
+use crate::regular_file;
+use crate::run::{FclFile, Run};
 use crate::shutdown::Shutdown;
 use crate::sys::sync::lock;
 use crate::sys::url::InvalidAddress;
 use collection::Collection;
 
+use leftovers::Schemas;
 pub use rebuild::{Comparison, Rebuilt};
 
 mod catalogue;
 mod collection;
+mod leftovers;
+mod load;
 pub(super) mod lock;
 mod merge;
 mod precedence;
+mod publish;
 mod rebuild;
 
 /// A FilesystemDB archive.
@@ -69,16 +78,8 @@ struct Collections {
     system_layout: Collection,
     /// Documents to be made durable before an index names them.
     unsynced: WriteOut,
-    /// The loads to which the documents belong that wait to be published.
-    loads: Vec<Arc<Load>>,
-}
-
-/// Documents on their way into the archive: from the first that is written until
-/// an index names them, or they are given up. Until then a rebuild of the indexes
-/// would take some of them for a run, so it is kept off.
-#[derive(Debug)]
-struct Load {
-    _documents: Held,
+    /// The documents that wait to be published, by run.
+    waiting: Vec<Waiting>,
 }
 
 impl FilesystemDb {
@@ -105,7 +106,7 @@ impl FilesystemDb {
                 run_history: Collection::new(root.join(RUN_HISTORY)),
                 system_layout: Collection::new(root.join(SYSTEM_LAYOUT)),
                 unsynced: WriteOut::default(),
-                loads: Vec::new(),
+                waiting: Vec::new(),
             }),
             publishing: Mutex::default(),
             volume: OnceLock::new(),
@@ -132,45 +133,52 @@ impl FilesystemDb {
         &self.root
     }
 
-    /// Compares each collection's index with its documents: names alone, so that
-    /// it stays quick in a large archive. An archive that does not exist yet has
-    /// no collections.
+    /// Compares each collection's index with its documents: by their names, so that it
+    /// stays quick in a large archive; only documents that no index names are read. An
+    /// archive that does not exist yet has no collections.
     ///
     /// # Errors
     /// An index or a directory can't be read.
     pub fn compare_indexes(&self) -> Result<Vec<(&'static str, Comparison)>> {
+        let loads = load::open_loads(&self.root)?;
         let mut collections = self.lock();
         let mut comparisons = Vec::new();
-        for (name, collection) in collections.each() {
+        let mut schemas = Schemas::default();
+        // Which documents are left over depends on the schemas.
+        for (name, collection) in collections.each().into_iter().rev() {
             collection.forget();
             if faults::is_dir(collection.directory()) {
                 let directory = collection.directory().to_path_buf();
-                comparisons.push((name, rebuild::compare(&directory, collection.index()?)?));
+                let index = collection.index()?;
+                let comparison = rebuild::compare(&directory, index, &loads, &mut schemas)?;
+                comparisons.insert(0, (name, comparison));
             }
         }
         Ok(comparisons)
     }
 
-    /// Makes new indexes of the documents; the old ones are kept beside them.
+    /// Makes new indexes of the documents; the old ones are kept beside them. What is
+    /// left of imports that were cut short or failed is left out.
     ///
     /// # Errors
     /// There is no archive; a document can't be read; an index can't be written.
-    /// An index is replaced only when all documents of its collection were read.
+    /// An index is replaced only when all documents were read.
     pub fn rebuild_indexes(&self) -> Result<Vec<Rebuilt>> {
         let _documents = self.locks.all_documents()?;
         let _index = self.locks.index()?;
+        let loads = load::open_loads(&self.root)?;
         let mut collections = self.lock();
-        let suffix = jiff::ZonedDateTime::now()
-            .strftime("%Y%m%d_%H%M%S")
-            .to_string();
-        let mut rebuilt = Vec::new();
-        for (_, collection) in collections.each() {
+        let suffix = clock::local().strftime("%Y%m%d_%H%M%S").to_string();
+        let mut schemas = Schemas::default();
+        let mut plans = Vec::new();
+        for (_, collection) in collections.each().into_iter().rev() {
             collection.forget();
             if faults::is_dir(collection.directory()) {
-                rebuilt.push(rebuild::rebuild(collection.directory(), &suffix)?);
+                plans.push(rebuild::plan(collection.directory(), &loads, &mut schemas)?);
             }
         }
-        Ok(rebuilt)
+        let plans = plans.into_iter().rev();
+        plans.map(|plan| plan.carry_out(&suffix)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Collections> {
@@ -211,13 +219,25 @@ impl FilesystemDb {
         if let Some(load) = under_way().upgrade() {
             return Ok(load);
         }
+        if let Err(error) = self.clear_leftovers() {
+            log::warn!(
+                "What an import left that was cut short can't be cleared away; it does no harm: {error}"
+            );
+        }
         // Waited for without the mutex. Two threads that come here at once have two
         // loads, which is as good as one.
-        let load = Arc::new(Load {
-            _documents: self.locks.documents()?,
-        });
+        let load = Arc::new(Load::new(&self.root, self.locks.documents()?));
         *under_way() = Arc::downgrade(&load);
         Ok(load)
+    }
+
+    /// Removes what earlier loads left that did not end in good order.
+    fn clear_leftovers(&self) -> Result<()> {
+        load::clear(&self.root, &self.locks, |run| {
+            let mut collections = self.lock();
+            collections.is_current()?;
+            collections.known(run)
+        })
     }
 
     /// Creates what is missing of the archive, before its first document.
@@ -263,48 +283,39 @@ impl FilesystemDb {
         self.volume.get_or_init(volume).as_ref()
     }
 
-    /// Makes documents and their names durable. Workers go on meanwhile.
-    fn sync(&self, documents: WriteOut) -> Result<()> {
-        documents.finish(self.volume().map(|volume| &**volume))?;
-        durable::sync_directory(&self.root.join(RUN_HISTORY))?;
-        durable::sync_directory(&self.root.join(SYSTEM_LAYOUT))
-    }
-
-    /// Writes documents for `files` and gives their index entries, by collection.
+    /// Writes documents for `files`, each under its oid.
     fn write_documents(
         &self,
+        load: &Load,
         run: Run,
         version: &str,
         files: &[(&FclFile, Oid)],
         last: Option<Timestamp>,
-    ) -> Result<Written> {
+    ) -> Result<Vec<WaitingDocument>> {
         // Before the first document.
         self.volume();
-        let mut written = Written::default();
+        let mut written = Vec::with_capacity(files.len());
         let mut buffer = String::new();
         for (file, oid) in files {
             let collection = collection_of(&file.entity);
             let path = self.root.join(collection).join(format!("{oid}.json"));
             let composition = Composition::of(run, file)?;
-            let (temporary, file_of_document) = durable::open_temporary(&path, durable::SHARED)?;
+            let (temporary, file_of_document) = load.create(collection, &path)?;
             let mut text = Text::new(&mut buffer, file_of_document);
             let assigned = composition.write(version, *oid, last, &mut text);
             text.finish()
                 .map_err(|source| Error::io("write", &path, source))?;
-            written
-                .unsynced
-                .push(durable::publish_entry(temporary, &path)?);
-            let entries = match collection {
-                SYSTEM_LAYOUT => &mut written.system_layout,
-                _ => &mut written.run_history,
-            };
-            entries.push(Entry {
-                oid: *oid,
-                version: version.to_owned(),
-                configuration: version.to_owned(),
-                entity: file.entity.clone(),
-                run: run.to_string(),
-                assigned,
+            written.push(WaitingDocument {
+                collection,
+                entry: Entry {
+                    oid: *oid,
+                    version: version.to_owned(),
+                    configuration: version.to_owned(),
+                    entity: file.entity.clone(),
+                    run: run.to_string(),
+                    assigned,
+                },
+                file: temporary,
             });
         }
         Ok(written)
@@ -319,7 +330,7 @@ impl FilesystemDb {
             )
             .with_remedy(Remedy::RestoreDocument)
         };
-        let bytes = fs::read(path).map_err(|source| match source.kind() {
+        let bytes = regular_file::read(path).map_err(|source| match source.kind() {
             // One document can be lost, or all with the disk that they are on.
             std::io::ErrorKind::NotFound => Error::artdaqdb(
                 path.display().to_string(),
@@ -352,68 +363,80 @@ impl FilesystemDb {
     /// # Errors
     /// An index can't be read.
     pub(super) fn document_paths(&self, run: Run) -> Result<Vec<PathBuf>> {
-        let mut paths = Vec::new();
-        let mut collections = self.lock();
-        for (_, collection) in collections.each() {
-            let oids = collection.oids(run)?;
-            paths.extend(oids.into_iter().map(|oid| collection.document(oid)));
-        }
-        Ok(paths)
+        self.lock().document_paths(run)
     }
 
     fn read_documents(&self, run: Run) -> Result<Vec<StoredDocument>> {
-        self.document_paths(run)?
-            .iter()
-            .map(|path| self.read_document(path, run))
-            .collect()
+        let paths = self.document_paths(run)?;
+        paths.iter().map(|it| self.read_document(it, run)).collect()
+    }
+
+    /// Reads the documents of a run while the indexes stay as they are.
+    fn read_listed(&self, collections: &mut Collections, run: Run) -> Result<Vec<StoredDocument>> {
+        let paths = collections.document_paths(run)?;
+        paths.iter().map(|it| self.read_document(it, run)).collect()
     }
 
     /// Writes the documents of a run.
-    fn add(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()> {
+    fn add(&self, run: Run, name: &str, files: &[FclFile]) -> Result<Inserted> {
         if !self.is_created.load(Ordering::Acquire) {
             durable::create_directory(&self.root, 0o777)?;
         }
         let load = self.load()?;
         self.create()?;
-        let (presence, version) = {
+        let (presence, version, known) = {
             let mut collections = self.lock();
             let version = match collections.version(run)? {
                 Some(version) => version,
                 None => format!("{run}/{name}"),
             };
-            (collections.presence(run)?, version)
+            (collections.presence(run)?, version, collections.known(run)?)
         };
-        if presence == Some(Presence::Whole) {
-            return Err(self.refuse(format!("run {run} is archived already, as {version}")));
-        }
         let documents = match presence {
             None => Vec::new(),
             Some(_) => self.read_documents(run)?,
         };
         let last = choice::last_time(&documents);
         let present = choice::newest(run, documents);
+        if presence == Some(Presence::Whole) {
+            self.refuse_conflict(
+                run,
+                &choice::differing_files(files, &choice::texts(&present)),
+            )?;
+            choice::note_archived_meanwhile(run);
+            return Ok(Inserted::Before);
+        }
         let mut missing = Vec::new();
         for file in files
             .iter()
             .filter(|file| choice::is_missing(file, &present))
         {
-            // What was written but never published is written again in its place.
             let oid = match present.contains_key(&file.entity) {
                 false => Oid::of_names(&[&version, &file.entity, "0"]),
                 true => self.lock().next_oid(run, &version, &file.entity)?,
             };
             missing.push((file, oid));
         }
-        let written = self.write_documents(run, &version, &missing, last)?;
-        self.lock().add(load, written, self.volume());
-        Ok(())
+        let documents = self.write_documents(&load, run, &version, &missing, last)?;
+        self.wait(Waiting {
+            run,
+            version,
+            is_insertion: true,
+            known,
+            documents,
+            load,
+        });
+        Ok(Inserted::Now)
     }
 
-    /// Writes documents that count from the next publication on, instead of others of
-    /// their entities.
-    fn supersede(&self, run: Run, files: &[FclFile]) -> Result<()> {
-        let known = self.lock().version(run)?;
-        let version = known.ok_or_else(|| {
+    /// Writes documents that are added to a run. They count from their publication on,
+    /// instead of others of their entities.
+    fn add_to(&self, run: Run, files: &[FclFile]) -> Result<()> {
+        let (version, known) = {
+            let mut collections = self.lock();
+            (collections.version(run)?, collections.known(run)?)
+        };
+        let version = version.ok_or_else(|| {
             self.refuse(format!("run {run} is not archived, so it can't be updated"))
         })?;
         let load = self.load()?;
@@ -424,16 +447,16 @@ impl FilesystemDb {
             .iter()
             .filter_map(|it| choice::instant(&it.assigned));
         let last = instants.chain(choice::last_time(&documents)).max();
+        // Another archiver may have added the same.
         let mut chosen = Vec::new();
-        for file in files {
+        for file in choice::lacking(run, documents.clone(), files.iter()) {
             let stored = documents.iter();
             let stored = stored.filter(|document| document.entities.contains(&file.entity));
             let stored = stored.filter_map(|document| Oid::parse(&document.oid));
             let waiting = pending.iter().filter(|it| it.entity == file.entity);
             let lowest = stored.chain(waiting.map(|it| it.oid)).min();
             let oid = match lowest {
-                None => Oid::of_names(&[&version, &file.entity, "0"]),
-                // The same again, should this execution be killed before it is published.
+                None => collections.next_oid(run, &version, &file.entity)?,
                 Some(lowest) => lowest
                     .before(&[&version, &file.entity, &lowest.to_string()])
                     .ok_or_else(|| {
@@ -443,39 +466,24 @@ impl FilesystemDb {
             chosen.push((file, oid));
         }
         drop(collections);
-        let written = self.write_documents(run, &version, &chosen, last)?;
-        self.lock().add(load, written, self.volume());
+        let documents = self.write_documents(&load, run, &version, &chosen, last)?;
+        self.wait(Waiting {
+            run,
+            version,
+            is_insertion: false,
+            known,
+            documents,
+            load,
+        });
         Ok(())
     }
 
-    /// Makes durable and visible what was written.
-    fn publish_pending(&self) -> Result<()> {
-        let _publishing = self
-            .publishing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        // The loads end with this call, published or given up.
-        let (documents, counts, _loads) = {
-            let mut collections = self.lock();
-            let documents = std::mem::take(&mut collections.unsynced);
-            let loads = std::mem::take(&mut collections.loads);
-            let counts = collections.each().map(|(_, it)| it.pending().len());
-            (documents, counts, loads)
-        };
-        if counts == [0, 0] {
-            return Ok(());
-        }
-        // An index names nothing that may be lost.
-        let index = self.sync(documents).and_then(|()| self.locks.index());
+    /// Lets documents wait until they are published.
+    fn wait(&self, waiting: Waiting) {
+        let volume = self.volume();
         let mut collections = self.lock();
-        // Both at once: when something fails, there must be no schema left to be
-        // published without its run's other documents.
-        let run_history = collections.run_history.take_pending(counts[0]);
-        let system_layout = collections.system_layout.take_pending(counts[1]);
-        let _index = index?;
-        self.check_identity()?;
-        collections.run_history.publish(&run_history)?;
-        collections.system_layout.publish(&system_layout)
+        collections.unsynced.add(waiting.unsynced(), volume);
+        collections.waiting.push(waiting);
     }
 
     /// The whole name of a whole run.
@@ -515,24 +523,7 @@ impl FilesystemDb {
     }
 }
 
-/// What writing documents leaves to be published.
-#[derive(Debug, Default)]
-struct Written {
-    run_history: Vec<Entry>,
-    system_layout: Vec<Entry>,
-    unsynced: Vec<Unsynced>,
-}
-
 impl Collections {
-    fn add(&mut self, load: Arc<Load>, written: Written, volume: Option<&Arc<Volume>>) {
-        if !self.loads.iter().any(|known| Arc::ptr_eq(known, &load)) {
-            self.loads.push(load);
-        }
-        self.run_history.add(written.run_history);
-        self.system_layout.add(written.system_layout);
-        self.unsynced.add(written.unsynced, volume);
-    }
-
     /// The collections, in the order in which their indexes are written.
     fn each(&mut self) -> [(&'static str, &mut Collection); 2] {
         [
@@ -551,13 +542,48 @@ impl Collections {
         })
     }
 
-    /// The configuration's whole name, `<run>/<name>`, published or pending.
-    fn version(&mut self, run: Run) -> Result<Option<String>> {
-        let number = run.to_string();
-        let pending = self.run_history.pending().iter().rev();
-        if let Some(entry) = pending.clone().find(|entry| entry.run == number) {
-            return Ok(Some(entry.version.clone()));
+    /// Whether the indexes are those that are known. If not, they are read again when
+    /// something of them is asked for.
+    fn is_current(&mut self) -> Result<bool> {
+        let is_same = [
+            self.run_history.is_current()?,
+            self.system_layout.is_current()?,
+        ];
+        Ok(is_same == [true; 2])
+    }
+
+    /// Every document of a run that the indexes name.
+    fn known(&mut self, run: Run) -> Result<BTreeSet<Oid>> {
+        let mut known = BTreeSet::new();
+        for (_, collection) in self.each() {
+            if collection.runs()?.contains_key(&run) {
+                known.extend(collection.oids(run)?);
+            }
         }
+        Ok(known)
+    }
+
+    /// Where every document of a run stands that the indexes name.
+    fn document_paths(&mut self, run: Run) -> Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        for (_, collection) in self.each() {
+            let oids = collection.oids(run)?;
+            paths.extend(oids.into_iter().map(|oid| collection.document(oid)));
+        }
+        Ok(paths)
+    }
+
+    /// The configuration's whole name, `<run>/<name>`, published or waiting.
+    fn version(&mut self, run: Run) -> Result<Option<String>> {
+        let mut waiting = self.waiting.iter().rev();
+        match waiting.find(|it| it.run == run) {
+            Some(waiting) => Ok(Some(waiting.version.clone())),
+            None => self.published_version(run),
+        }
+    }
+
+    /// The configuration's whole name, `<run>/<name>`, in an index.
+    fn published_version(&mut self, run: Run) -> Result<Option<String>> {
         for (_, collection) in self.each() {
             if let Some(names) = collection.runs()?.get(&run) {
                 return Ok(names.first().cloned());
@@ -567,29 +593,21 @@ impl Collections {
     }
 
     /// The documents of a run that wait to be published.
-    fn pending_of(&mut self, run: Run) -> Vec<Entry> {
-        let number = run.to_string();
-        let all = self.each();
-        let pending = all.iter().flat_map(|(_, collection)| collection.pending());
-        pending
-            .filter(|entry| entry.run == number)
-            .cloned()
-            .collect()
+    fn pending_of(&self, run: Run) -> Vec<Entry> {
+        let waiting = self.waiting.iter().filter(|it| it.run == run);
+        let documents = waiting.flat_map(|it| &it.documents);
+        documents.map(|it| it.entry.clone()).collect()
     }
 
     /// An oid for another document of this entity: the first that is not taken.
     fn next_oid(&mut self, run: Run, version: &str, entity: &str) -> Result<Oid> {
-        let collection = match entity {
-            SCHEMA_ENTITY => &mut self.system_layout,
-            _ => &mut self.run_history,
-        };
-        let published = collection.oids(run)?;
+        let mut taken = self.known(run)?;
+        let waiting = self.waiting.iter().filter(|it| it.run == run);
+        taken.extend(waiting.flat_map(|it| it.documents.iter().map(|it| it.entry.oid)));
         let mut number = 0;
         loop {
             let oid = Oid::of_names(&[version, entity, &number.to_string()]);
-            let taken = published.contains(&oid)
-                || collection.pending().iter().any(|entry| entry.oid == oid);
-            if !taken {
+            if !taken.contains(&oid) {
                 return Ok(oid);
             }
             number += 1;
@@ -617,18 +635,18 @@ impl ArtdaqDb for FilesystemDb {
         Ok(runs)
     }
 
-    fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()> {
+    fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<Inserted> {
         self.check_identity()?;
         self.add(run, name, files)
             .map_err(|error| self.cause(error))
     }
 
     fn update(&self, run: Run, files: &[FclFile]) -> Result<()> {
-        self.supersede(run, files)
+        self.add_to(run, files)
     }
 
-    fn publish(&self) -> Result<()> {
-        self.publish_pending().map_err(|error| self.cause(error))
+    fn publish(&self) -> Result<Vec<(Run, Error)>> {
+        self.publish_waiting().map_err(|error| self.cause(error))
     }
 
     fn exists(&self) -> Result<bool> {

@@ -229,6 +229,12 @@ impl Index {
             .map_or(&[], Vec::as_slice)
     }
 
+    /// The times at which documents of exactly this configuration were assigned to it.
+    #[must_use]
+    pub fn assigned(&self, configuration: &str) -> &[String] {
+        self.assigned.get(configuration).map_or(&[], Vec::as_slice)
+    }
+
     /// How many of these documents there are of each entity.
     #[must_use]
     pub fn entities(&self, documents: &[Oid]) -> BTreeMap<String, usize> {
@@ -318,6 +324,31 @@ impl Index {
             map.values_mut().for_each(tidy);
         }
         self.assigned.values_mut().for_each(tidy);
+    }
+
+    /// Adds documents that another index names, under all that it has them under.
+    pub fn carry_over(&mut self, other: &Index, documents: &[Oid]) {
+        let carry = |map: &mut Map<Oid>, from: &Map<Oid>| {
+            for (key, list) in from {
+                let carried = list.iter().filter(|oid| documents.contains(oid));
+                let carried: Vec<Oid> = carried.copied().collect();
+                if !carried.is_empty() {
+                    let list = map.entry(key.clone()).or_default();
+                    list.extend(carried);
+                    list.sort_unstable();
+                    list.dedup();
+                }
+            }
+        };
+        let named = other.oids.iter().filter(|oid| documents.contains(oid));
+        self.oids.extend(named);
+        self.oids.sort_unstable();
+        self.oids.dedup();
+        carry(&mut self.versions, &other.versions);
+        carry(&mut self.configurations, &other.configurations);
+        carry(&mut self.entities, &other.entities);
+        carry(&mut self.aliases, &other.aliases);
+        carry(&mut self.runs, &other.runs);
     }
 
     /// The text of `index.json`, laid out as the real tools lay it out.

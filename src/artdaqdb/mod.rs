@@ -15,13 +15,12 @@ pub mod tools;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::address::ArtdaqUri;
 use self::address::Kind;
 use crate::clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 use crate::shutdown::Shutdown;
 
@@ -39,6 +38,16 @@ pub struct Configuration {
     pub files: Vec<FclFile>,
 }
 
+impl Configuration {
+    /// The FHiCL of the files, by entity.
+    fn texts(&self) -> BTreeMap<&str, &str> {
+        let files = self.files.iter();
+        files
+            .map(|file| (file.entity.as_str(), file.text.as_str()))
+            .collect()
+    }
+}
+
 /// What artdaqDB holds of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
@@ -46,6 +55,15 @@ pub enum Presence {
     Whole,
     /// A load that was cut short: it has no schema document, or nothing else.
     Partial,
+}
+
+/// What an insertion came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inserted {
+    /// The run's documents are stored with the next [`publish`](ArtdaqDb::publish).
+    Now,
+    /// Nothing was stored: the archive has the run with the same content.
+    Before,
 }
 
 /// An artdaqDB. Every implementation passes the contract suite in
@@ -71,15 +89,16 @@ pub trait ArtdaqDb: Send + Sync {
 
     /// Stores a run's documents as configuration `<run>/<name>`. A run that is
     /// partly there is completed: what it has is kept, and what it lacks, or has
-    /// with other content, is added.
+    /// with other content, is added. One that is wholly there is left as it is.
     ///
     /// # Errors
-    /// A run that is wholly there; a file that is not FHiCL; the database.
-    fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()>;
+    /// A run that is wholly there with other content; a file that is not FHiCL; the
+    /// database.
+    fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<Inserted>;
 
-    /// Adds documents to a run that is there, or in the course of being inserted. Of an
-    /// entity that has documents, the new one counts from then on, for the real tools,
-    /// too.
+    /// Adds documents to a run that is there, or in the course of being inserted. What
+    /// it has already is not added again. Of an entity that has documents, the new one
+    /// counts from then on, for the real tools, too.
     ///
     /// # Errors
     /// A run that is not there; a file that is not FHiCL; the database.
@@ -95,11 +114,13 @@ pub trait ArtdaqDb: Send + Sync {
         self.update(run, files)
     }
 
-    /// Makes durable and visible what was inserted and updated up to now.
+    /// Makes durable and visible what was inserted and updated up to now, and returns
+    /// the runs of which it was refused, because others stored something else
+    /// meanwhile.
     ///
     /// # Errors
     /// The database; nothing since the last `publish` counts as stored then.
-    fn publish(&self) -> Result<()>;
+    fn publish(&self) -> Result<Vec<(Run, Error)>>;
 
     /// Whether the archive is there, empty or not. One that can only be known by
     /// asking a server is taken to be there.
@@ -248,8 +269,9 @@ pub fn time_stamp() -> String {
 /// documents only grow, whatever the clock does, as the latest document counts.
 fn time_stamp_after(last: Option<Timestamp>) -> String {
     let least = last.and_then(|last| last.checked_add(SignedDuration::from_millis(1)).ok());
-    let time = clock::now().max(least.unwrap_or(Timestamp::MIN));
-    time.to_zoned_datetime(TimeZone::system())
+    let now = clock::local();
+    let time = now.timestamp().max(least.unwrap_or(Timestamp::MIN));
+    time.to_zoned_datetime(now.time_zone().clone())
         .strftime("%Y-%m-%dT%H:%M:%S%.3f%z")
         .to_string()
 }

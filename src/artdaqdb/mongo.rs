@@ -10,6 +10,7 @@
 //! A document's ObjectId is derived from what it documents, so that what is
 //! inserted again after a crash or an answer that was lost is there but once.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
@@ -24,8 +25,8 @@ use super::compose::{Composition, collection_of};
 use super::document::{self, StoredDocument};
 use super::index::Oid;
 use super::{
-    ArtdaqDb, Configuration, Documents, Inspection, NativeDb, Presence, RUN_HISTORY, SYSTEM_LAYOUT,
-    choice, run_of, system_metadata,
+    ArtdaqDb, Configuration, Documents, Inserted, Inspection, NativeDb, Presence, RUN_HISTORY,
+    SYSTEM_LAYOUT, choice, run_of, system_metadata,
 };
 use crate::error::{Disposition, Error, Remedy, Result};
 use crate::run::{FclFile, Run};
@@ -46,8 +47,8 @@ mod tree;
 /// How often a write starts over because some of its documents are there, but a
 /// majority does not have them yet: some seconds in all.
 const RACES: u32 = 7;
-/// How many identities are looked up together when a free one is sought.
-const LOOK_AHEAD: usize = 8;
+/// How often a run that is there is looked at again because something of it is not.
+const LOOKS: u32 = 3;
 
 /// An archive in MongoDB.
 pub struct MongoDb {
@@ -303,45 +304,16 @@ impl Archive {
         };
         let stored = self.stored(connection, "read", run)?;
         let stored: Vec<StoredDocument> = stored.into_iter().flatten().collect();
+        let taken: BTreeSet<String> = stored.iter().map(|it| it.oid.clone()).collect();
         let last = choice::last_time(&stored);
         let present = choice::newest(run, stored);
         let lacking = by_entity(files).filter(|file| choice::is_missing(file, &present));
-        let lacking = self.with_free_oids(connection, version, lacking)?;
+        let lacking = lacking.map(|file| (file, free_oid(version, &file.entity, &taken)));
         Ok(Missing {
             version: version.to_owned(),
-            files: lacking,
+            files: lacking.collect(),
             last,
         })
-    }
-
-    /// The files, each with the first identity of its entity that no document has.
-    fn with_free_oids<'f>(
-        &self,
-        connection: &Connection,
-        version: &str,
-        files: impl Iterator<Item = &'f FclFile>,
-    ) -> Result<Vec<(&'f FclFile, Oid)>> {
-        files
-            .map(|file| Ok((file, self.free_oid(connection, version, &file.entity)?)))
-            .collect()
-    }
-
-    fn free_oid(&self, connection: &Connection, version: &str, entity: &str) -> Result<Oid> {
-        let mut number = 0;
-        loop {
-            let oids: Vec<Oid> = (number..number + LOOK_AHEAD)
-                .map(|number| Oid::of_names(&[version, entity, &number.to_string()]))
-                .collect();
-            let ids: Vec<ObjectId> = oids.iter().map(|oid| ObjectId::from(oid.bytes())).collect();
-            let taken = connection
-                .taken(collection_of(entity), &ids)
-                .map_err(|error| self.failure(&format!("look up {version}"), &error))?;
-            let free = oids.iter().zip(&ids).find(|(_, id)| !taken.contains(id));
-            if let Some((oid, _)) = free {
-                return Ok(*oid);
-            }
-            number += LOOK_AHEAD;
-        }
     }
 
     /// Stores a batch and remembers if it is not known whether it is stored.
@@ -393,8 +365,10 @@ impl Archive {
             .collect())
     }
 
-    fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()> {
+    fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<Inserted> {
         let connection = self.writing()?;
+        let inserted = Cell::new(Inserted::Now);
+        let looks = Cell::new(0);
         self.race(run, || {
             let found = self
                 .presence(&connection, run)
@@ -404,7 +378,20 @@ impl Archive {
                     log::info!("Run {run}: stored, though the server's answer was lost");
                     return Ok(Stored::Now);
                 }
-                return Err(self.refuse(format!("run {run} is archived already, as {version}")));
+                let stored = self.stored(&connection, "read", run)?;
+                let stored = choice::newest(run, stored.into_iter().flatten().collect());
+                let differing = choice::differing_files(files, &choice::texts(&stored));
+                if differing.is_empty() {
+                    choice::note_archived_meanwhile(run);
+                    inserted.set(Inserted::Before);
+                    return Ok(Stored::Now);
+                }
+                // Other servers may have all of it a moment later.
+                let lacks = |entity: &String| !stored.contains_key(entity);
+                if differing.iter().any(lacks) && looks.replace(looks.get() + 1) < LOOKS {
+                    return Ok(Stored::Already);
+                }
+                return Err(self.refuse(choice::conflict(run, version, &differing)));
             }
             let found = found.as_ref().map(|(version, _)| version.as_str());
             let missing = self.missing(&connection, run, found, name, files)?;
@@ -414,7 +401,8 @@ impl Archive {
                 self.lock().unknown.remove(&run);
             }
             Ok(stored)
-        })
+        })?;
+        Ok(inserted.get())
     }
 
     /// Adds documents to a run. With `keep`, those of entities that have documents take
@@ -431,23 +419,28 @@ impl Archive {
                 );
             };
             let stored = self.stored_as_they_are(&connection, run)?;
-            let documents = stored
+            let documents: Vec<StoredDocument> = stored
                 .iter()
-                .flat_map(|(document, _)| &document.configurations);
-            let instants = documents.filter_map(|it| choice::instant(&it.assigned));
-            let last = instants.max();
+                .map(|(document, _)| document.clone())
+                .collect();
+            let taken: BTreeSet<String> = documents.iter().map(|it| it.oid.clone()).collect();
+            let last = choice::last_time(&documents);
+            // Another archiver may have added the same.
+            let lacking = choice::lacking(run, documents, by_entity(files));
+            if lacking.is_empty() {
+                return Ok(Stored::Now);
+            }
             let mut new = Vec::new();
             let mut replaced = Vec::new();
-            for file in by_entity(files) {
+            for file in lacking {
                 let is_of = |(document, _): &&(StoredDocument, RawDocumentBuf)| {
                     document.entities.contains(&file.entity)
                 };
                 match stored.iter().find(is_of).filter(|_| keep.is_some()) {
                     Some(old) => replaced.push((file, old)),
-                    None => new.push(file),
+                    None => new.push((file, free_oid(&version, &file.entity, &taken))),
                 }
             }
-            let new = self.with_free_oids(&connection, &version, new.into_iter())?;
             let mut batch = self.compose(run, &version, &new, last)?;
             for (file, (old, raw)) in replaced {
                 let oid = Oid::parse(&old.oid).ok_or_else(|| {
@@ -539,7 +532,7 @@ impl ArtdaqDb for MongoDb {
         self.call(Archive::runs)
     }
 
-    fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()> {
+    fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<Inserted> {
         let (name, files) = (name.to_owned(), files.to_vec());
         self.call(move |archive| archive.insert(run, &name, &files))
     }
@@ -554,9 +547,9 @@ impl ArtdaqDb for MongoDb {
         self.call(move |archive| archive.update(run, &files, Some(&keep)))
     }
 
-    fn publish(&self) -> Result<()> {
+    fn publish(&self) -> Result<Vec<(Run, Error)>> {
         // What the server answered for is durable and visible.
-        Ok(())
+        Ok(Vec::new())
     }
 
     fn read(&self, run: Run) -> Result<Configuration> {
@@ -600,6 +593,19 @@ fn by_entity(files: &[FclFile]) -> impl Iterator<Item = &FclFile> {
         .map(|file| (file.entity.as_str(), file))
         .collect();
     last.into_values()
+}
+
+/// The first identity for a document of this entity that none of those that can be seen
+/// has. If one has it that can't be seen yet, storing another one fails.
+fn free_oid(version: &str, entity: &str, taken: &BTreeSet<String>) -> Oid {
+    let mut number = 0;
+    loop {
+        let oid = Oid::of_names(&[version, entity, &number.to_string()]);
+        if !taken.contains(&oid.to_string()) {
+            return oid;
+        }
+        number += 1;
+    }
 }
 
 /// The whole name of the configuration that the run got first.

@@ -9,12 +9,13 @@
 //! each load; and a run that is there in part gets only what it lacks.
 
 mod files;
+mod fitness;
 mod local;
 mod process;
 mod remote;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,7 +25,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::filesystem::FilesystemDb;
 use super::filesystem::lock::{ArchiveLock, Held};
-use super::{ArtdaqDb, Configuration, Documents, Inspection, NativeDb, Presence, address};
+use super::{
+    ArtdaqDb, Configuration, Documents, Inserted, Inspection, NativeDb, Presence, address, choice,
+};
 use crate::error::{Disposition, Error, Remedy, Result};
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
 use crate::shutdown::Shutdown;
@@ -60,6 +63,13 @@ pub struct ToolsDb {
     one_at_a_time: OneAtATime,
     /// Runs inserted but not published: their names and schemas.
     pending: Mutex<BTreeMap<Run, (String, FclFile)>>,
+    /// The database as the archiver writes it itself where the tools must not; on
+    /// another host, a FilesystemDB has none.
+    native: Option<Arc<dyn NativeDb>>,
+    /// Runs that it has and that are not published.
+    pending_natively: Mutex<BTreeSet<Run>>,
+    /// Why the tools must not be given a path, if so.
+    unfit_path: Option<String>,
 }
 
 /// One of the tools.
@@ -84,6 +94,22 @@ struct Job<'a> {
     /// The configuration's name without the run.
     name: &'a str,
 }
+
+/// Starts each tool where an execution would, with `--help`: that connects to no
+/// database, which would write into it. Returns what is wrong with each, by its name.
+pub fn try_out(settings: Settings) -> Vec<(&'static str, Result<()>)> {
+    let limit = settings.limit.min(HELP_LIMIT);
+    let settings = Settings { limit, ..settings };
+    let db = ToolsDb::new("", None, None, settings);
+    let tools = [Tool::Loader, Tool::Downloader];
+    tools
+        .map(|tool| (tool.name(), db.try_out(tool)))
+        .into_iter()
+        .collect()
+}
+
+/// How long a tool may take to say what it is for.
+const HELP_LIMIT: Duration = Duration::from_secs(30);
 
 /// The right to work on a FilesystemDB, as far as it is held on this machine.
 #[derive(Default)]
@@ -157,6 +183,9 @@ trait Place: Send + Sync {
     /// looks afterwards.
     fn load(&self, job: &Job, files: &[&FclFile], turn: &Turn) -> Result<(Ended, Option<View>)>;
 
+    /// Runs a tool with `--help`.
+    fn help(&self, tool: Tool) -> Result<Ended>;
+
     /// Runs bulkdownloader, which leaves its files below `into`.
     fn download(&self, job: &Job, into: &Path, turn: &Turn) -> Result<Ended>;
 
@@ -222,6 +251,23 @@ impl ToolsDb {
         };
         let uri = SecretString::from(uri);
         let archive_lock = |root: &PathBuf| ArchiveLock::within(root, limit, &shutdown);
+        let native = match (&server, &archive, &remote_host) {
+            (Some(server), ..) => Some(Arc::clone(server)),
+            (None, Some(root), None) => {
+                let native = FilesystemDb::at(root).heeding(&shutdown);
+                Some(Arc::new(native) as Arc<dyn NativeDb>)
+            }
+            (None, ..) => None,
+        };
+        let temporary = std::env::temp_dir();
+        let unfit_path = archive
+            .as_ref()
+            .and_then(|root| fitness::of_path("the archive's path", root))
+            .or_else(|| match remote_host {
+                // The other side sees to it.
+                Some(_) => None,
+                None => fitness::of_path("TMPDIR", &temporary),
+            });
         let place: Box<dyn Place> = match remote_host {
             Some(host) => {
                 if server.is_none() {
@@ -254,7 +300,40 @@ impl ToolsDb {
             shutdown,
             one_at_a_time: OneAtATime::default(),
             pending: Mutex::default(),
+            native,
+            pending_natively: Mutex::default(),
+            unfit_path,
         }
+    }
+
+    /// Why the tools must not work on a configuration of this name, if so.
+    fn unfit(&self, name: &str) -> Option<String> {
+        self.unfit_path.clone().or_else(|| fitness::of_name(name))
+    }
+
+    /// Why bulkloader must not store a configuration of this name, if so. Where nothing
+    /// else can, it is given what a shell acts on: it starts none.
+    fn unfit_to_load(&self, name: &str) -> Option<String> {
+        match self.native {
+            Some(_) => self.unfit(name),
+            None => self.unfit_path.clone().or_else(|| fitness::to_load(name)),
+        }
+    }
+
+    /// The database as the archiver writes it itself, with the reason for it.
+    fn natively(&self, run: Run, reason: &str) -> Result<&dyn NativeDb> {
+        if let Some(native) = &self.native {
+            log::info!("Run {run}: stored without the tools, because {reason}");
+            return Ok(native.as_ref());
+        }
+        let disposition = match self.unfit_path {
+            Some(_) => Disposition::StopStage,
+            None => Disposition::FailRun,
+        };
+        let problem = format!("run {run}: {reason}. Only they write on that host.");
+        Err(self
+            .error(problem, disposition)
+            .with_remedy(Remedy::ImportWithoutTools))
     }
 
     /// The right to use the tools: of all threads and processes, if the database
@@ -278,9 +357,29 @@ impl ToolsDb {
         }
     }
 
+    fn try_out(&self, tool: Tool) -> Result<()> {
+        let ended = self.place.help(tool)?;
+        match ended.exit {
+            // 126 and 127 are the loader's and the shell's, of what can't be executed.
+            Exit::Code(code) if !matches!(code, 126 | 127) => Ok(()),
+            exit => {
+                let (name, ending) = (tool.name(), self.ending(exit));
+                let problem = format!("{name} --help {ending}{}", self.words(&ended));
+                Err(unreachable("the tools of artdaq_database", problem))
+            }
+        }
+    }
+
     /// Has bulkloader load files into a run that has the documents `before`, and
-    /// counts.
-    fn load(&self, job: &Job, files: &[&FclFile], before: &View, turn: &Turn) -> Result<()> {
+    /// counts. `whole` is all that the run is to have, as far as it is known.
+    fn load(
+        &self,
+        job: &Job,
+        files: &[&FclFile],
+        whole: &BTreeSet<&str>,
+        before: &View,
+        turn: &Turn,
+    ) -> Result<()> {
         let Job { run, name } = job;
         let documents = before.ask(|db| db.documents(*run))?.unwrap_or_default();
         let indexes = before.root().map(Indexes::read).transpose()?;
@@ -310,10 +409,13 @@ impl ToolsDb {
             .filter(|file| count(&now, file) <= count(&documents, file))
             .map(|file| file.entity.as_str())
             .collect();
-        let there = files.len() - missing.len();
+        let loaded = files.len() - missing.len();
+        let is_there =
+            |entity: &&&str| now.entities.contains_key(**entity) && !missing.contains(*entity);
+        let there = whole.iter().filter(is_there).count();
         let remark = format!(
             "{there} of {} documents are in the database; the next attempt adds what is missing",
-            files.len()
+            whole.len()
         );
         self.judge(*run, Tool::Loader, &ended, &remark)?;
         if !missing.is_empty() {
@@ -328,7 +430,7 @@ impl ToolsDb {
             ));
         }
         log::debug!(
-            "Run {run}: bulkloader has loaded {there} files in {:.1} s{}",
+            "Run {run}: bulkloader has loaded {loaded} files in {:.1} s{}",
             started.elapsed().as_secs_f64(),
             self.words(&ended)
         );
@@ -477,46 +579,64 @@ impl ArtdaqDb for ToolsDb {
         self.look()?.ask(|db| db.runs())
     }
 
-    fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<()> {
+    fn insert(&self, run: Run, name: &str, files: &[FclFile]) -> Result<Inserted> {
         self.check(run, files)?;
-        let (_alone, turn) = self.turn(Purpose::Begin)?;
+        let (alone, turn) = self.turn(Purpose::Begin)?;
         self.shutdown.check()?;
         let view = self.look()?;
         let documents = view.ask(|db| db.documents(run))?;
         if let Some(documents) = &documents
             && documents.presence() == Presence::Whole
         {
-            return Err(self.refuse(format!(
-                "run {run} is archived already, as {}",
-                documents.configurations.join(" and ")
-            )));
+            let name = documents.name();
+            let stored = self.read_natively(&view, &Job { run, name })?;
+            let differing = choice::differing_files(files, &stored.texts());
+            if differing.is_empty() {
+                choice::note_archived_meanwhile(run);
+                return Ok(Inserted::Before);
+            }
+            let version = documents.configurations.join(" and ");
+            return Err(self.refuse(choice::conflict(run, &version, &differing)));
         }
         let documents = documents.unwrap_or_default();
         let name = match documents.configurations.is_empty() {
             true => name,
             false => documents.name(),
         };
+        if let Some(reason) = self.unfit_to_load(name) {
+            // It has locks of its own.
+            drop((turn, alone));
+            let inserted = self.natively(run, &reason)?.insert(run, name, files)?;
+            lock(&self.pending_natively).insert(run);
+            return Ok(inserted);
+        }
         let missing: Vec<&FclFile> = files
             .iter()
             .filter(|file| file.entity != SCHEMA_ENTITY)
             .filter(|file| !documents.entities.contains_key(&file.entity))
             .collect();
         if !missing.is_empty() {
-            self.load(&Job { run, name }, &missing, &view, &turn)?;
+            let whole = entities(files, &documents);
+            self.load(&Job { run, name }, &missing, &whole, &view, &turn)?;
         }
         if let Some(schema) = files.iter().find(|file| file.entity == SCHEMA_ENTITY) {
             let schema = (name.to_owned(), schema.clone());
             lock(&self.pending).insert(run, schema);
         }
-        Ok(())
+        Ok(Inserted::Now)
     }
 
     fn update(&self, run: Run, files: &[FclFile]) -> Result<()> {
         self.check(run, files)?;
-        let (_alone, turn) = self.turn(Purpose::Finish)?;
+        if lock(&self.pending_natively).contains(&run)
+            && let Some(native) = &self.native
+        {
+            return native.update(run, files);
+        }
+        let (alone, turn) = self.turn(Purpose::Finish)?;
         let view = self.look()?;
         let documents = view.ask(|db| db.documents(run))?;
-        let name = match documents {
+        let name = match &documents {
             Some(documents) => Some(documents.name().to_owned()),
             // All that was inserted is the schema, which waits.
             None => lock(&self.pending).get(&run).map(|(name, _)| name.clone()),
@@ -524,11 +644,19 @@ impl ArtdaqDb for ToolsDb {
         let name = name.ok_or_else(|| {
             self.refuse(format!("run {run} is not archived, so it can't be updated"))
         })?;
-        let files: Vec<&FclFile> = files.iter().collect();
         if files.is_empty() {
             return Ok(());
         }
-        self.load(&Job { run, name: &name }, &files, &view, &turn)
+        if let Some(reason) = self.unfit_to_load(&name) {
+            drop((turn, alone));
+            self.natively(run, &reason)?.update(run, files)?;
+            lock(&self.pending_natively).insert(run);
+            return Ok(());
+        }
+        let documents = documents.unwrap_or_default();
+        let whole = entities(files, &documents);
+        let files: Vec<&FclFile> = files.iter().collect();
+        self.load(&Job { run, name: &name }, &files, &whole, &view, &turn)
     }
 
     /// The tools can only add documents, of which they then read any. What is there
@@ -558,17 +686,23 @@ impl ArtdaqDb for ToolsDb {
         }
     }
 
-    fn publish(&self) -> Result<()> {
+    fn publish(&self) -> Result<Vec<(Run, Error)>> {
+        let natively = std::mem::take(&mut *lock(&self.pending_natively));
+        let refused = match &self.native {
+            Some(native) if !natively.is_empty() => native.publish()?,
+            _ => Vec::new(),
+        };
         let pending = std::mem::take(&mut *lock(&self.pending));
         for (run, (name, schema)) in pending {
             let (_alone, turn) = self.turn(Purpose::Finish)?;
             let view = self.look()?;
             let documents = view.ask(|db| db.documents(run))?.unwrap_or_default();
             if !documents.entities.contains_key(SCHEMA_ENTITY) {
-                self.load(&Job { run, name: &name }, &[&schema], &view, &turn)?;
+                let whole = entities(std::slice::from_ref(&schema), &documents);
+                self.load(&Job { run, name: &name }, &[&schema], &whole, &view, &turn)?;
             }
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// Without the tools, which do not tell when a document was stored.
@@ -588,7 +722,8 @@ impl ArtdaqDb for ToolsDb {
             // It says why not.
             return view.ask(|db| db.read(run));
         }
-        if let Some(reason) = beyond_the_downloader(&documents) {
+        let reason = beyond_the_downloader(&documents).map(str::to_owned);
+        if let Some(reason) = reason.or_else(|| self.unfit(name)) {
             log::debug!("Run {run}: read without bulkdownloader, because {reason}");
             return self.read_natively(&view, &job);
         }
@@ -610,6 +745,13 @@ impl ArtdaqDb for ToolsDb {
             files,
         })
     }
+}
+
+/// The entities of files and of documents that there are.
+fn entities<'a>(files: &'a [FclFile], documents: &'a Documents) -> BTreeSet<&'a str> {
+    let there = documents.entities.keys().map(String::as_str);
+    let files = files.iter().map(|file| file.entity.as_str());
+    files.chain(there).collect()
 }
 
 /// Why bulkdownloader would not give a run back as it is.

@@ -1,7 +1,7 @@
 //! Both databases.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::Access;
 
@@ -69,32 +69,18 @@ pub(super) fn local_archive(artdaq: &config::ArtdaqDb) -> Option<FilesystemDb> {
     artdaq.database_uri.directory().map(FilesystemDb::at)
 }
 
-/// The real tools are there, if they are used and run on this machine; where
-/// they run on another one, the listing of the runs has shown that it answers.
-pub(super) fn tools(artdaq: &config::ArtdaqDb, sheet: &mut Sheet<'_>) {
-    if !artdaq.use_tools || artdaq.remote_host.is_some() {
-        return;
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let directories: Vec<PathBuf> = match &artdaq.tools_dir {
-        Some(directory) => vec![directory.clone()],
-        None => std::env::split_paths(&path).collect(),
-    };
-    let searched = match &artdaq.tools_dir {
-        Some(directory) => directory.display().to_string(),
-        None => "PATH".to_owned(),
-    };
-    for tool in ["bulkloader", "bulkdownloader"] {
-        let found = directories
-            .iter()
-            .map(|directory| directory.join(tool))
-            .find(|file| file.is_file() && may(file, Access::EXEC_OK).is_ok());
-        match found {
-            Some(file) => sheet.good(format!("ArtdaqDB tool: {}", file.display())),
-            None => sheet.fail(format!(
-                "ArtdaqDB tool: no {tool} in {searched}; correct artdaq_db.tools_dir, or set \
-                 use_tools to false"
-            )),
+/// The real tools can be started where they run, if they are used.
+pub(super) fn tools(tried: Vec<(&'static str, Result<()>)>, sheet: &mut Sheet<'_>) {
+    let mut failed: Vec<String> = Vec::new();
+    for (tool, result) in tried {
+        match result.map_err(|error| error.to_string()) {
+            Ok(()) => sheet.good(format!("ArtdaqDB tool: {tool} can be started")),
+            // Of a host that does not answer, once is enough.
+            Err(problem) if failed.contains(&problem) => {}
+            Err(problem) => {
+                sheet.fail(format!("ArtdaqDB tool {tool}: {problem}"));
+                failed.push(problem);
+            }
         }
     }
 }
@@ -147,28 +133,36 @@ fn indexes(db: &FilesystemDb, sheet: &mut Sheet<'_>) {
             documents,
             lost,
             unnamed,
+            left_over,
         } = found;
         if !lost.is_empty() {
             sheet.fail(format!(
                 "ArtdaqDB index of {collection}: {} document(s) that it names are missing, such as \
-                 {}.json; restore them from a backup, or drop them from the index with \
-                 --rebuild-index and import their runs again",
+                 {}.json; restore them from a backup. A run of which nothing is left is dropped from \
+                 the index by --rebuild-index, and imported again",
                 lost.len(),
                 lost[0]
             ));
         }
         if !unnamed.is_empty() {
             sheet.doubt(format!(
-                "ArtdaqDB index of {collection}: {} document(s) are not in it, such as {}.json: of \
-                 an import under way or cut short, which the next import settles, or left out by \
-                 other tools, which --rebuild-index settles",
+                "ArtdaqDB index of {collection}: {} document(s) are not in it, such as {}.json, left \
+                 out by other tools: --rebuild-index adds them",
                 unnamed.len(),
                 unnamed[0]
             ));
         }
         if lost.is_empty() && unnamed.is_empty() {
+            let more = match left_over.len() {
+                0 => String::new(),
+                count => format!(
+                    "; {count} more are of imports that are under way or came to nothing, such as \
+                     {}.json: nothing reads them",
+                    left_over[0]
+                ),
+            };
             sheet.good(format!(
-                "ArtdaqDB index of {collection} agrees with its {documents} documents"
+                "ArtdaqDB index of {collection} agrees with its {documents} documents{more}"
             ));
         }
     }

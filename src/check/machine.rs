@@ -10,8 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::Sheet;
 use super::databases::local_archive;
 use super::files::existing_above;
+use crate::clock;
 use crate::config::Config;
 use crate::disk::{self, Level, Usage};
+use crate::faults;
 use crate::faults::fs;
 use crate::lock::observe::{Seen, observe};
 
@@ -72,7 +74,7 @@ pub(super) fn disk_space(config: &Config, sheet: &mut Sheet<'_>) {
 
 /// The clock is not behind what it wrote itself.
 pub(super) fn clock(work_dir: &Path, sheet: &mut Sheet<'_>) {
-    let now = Timestamp::now();
+    let now = clock::actual();
     let shown = now.to_zoned_datetime(TimeZone::system());
     let shown = shown.strftime("%Y-%m-%d %H:%M:%S %Z");
     let advice = "check the time service; wrong times go into documents and blobs";
@@ -95,7 +97,7 @@ pub(super) fn clock(work_dir: &Path, sheet: &mut Sheet<'_>) {
 
 /// The file of the work directory that was written last.
 fn newest(work_dir: &Path) -> Option<(PathBuf, Timestamp)> {
-    fs::read_dir(work_dir)
+    faults::read_dir(work_dir)
         .ok()?
         .filter_map(|entry| {
             let entry = entry.ok()?;
@@ -119,7 +121,7 @@ pub(super) fn lock(lock_file: &Path, sheet: &mut Sheet<'_>) {
             let who = pid.map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
             let who = host.map_or_else(|| who.clone(), |host| format!("{who} on host {host}"));
             let since = since.map_or_else(String::new, |since| {
-                let long = Timestamp::now().duration_since(since) > LONG;
+                let long = clock::actual().duration_since(since) > LONG;
                 let shown = since.to_zoned_datetime(TimeZone::system());
                 let shown = shown.strftime("%Y-%m-%d %H:%M:%S");
                 match long {

@@ -16,10 +16,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 
+use super::confidential::{is_confidential, is_reference, is_secret, is_written_out};
 use super::yaml::{Entry, Node, Value};
 
 /// Keys that refer to keys that refer to keys: more than this is a mistake.
-const MAX_CHAIN: usize = 32;
+const MAX_CHAIN: usize = 100;
+/// To compare each of many names with each of many keys takes its time.
+const MAX_GUESSES: usize = 50;
 /// Defaults within defaults.
 const MAX_NESTING: usize = 16;
 /// No setting is longer; the limit stops references that double each other.
@@ -37,6 +40,19 @@ pub(crate) struct Expanded {
     pub referenced: BTreeSet<String>,
     /// Which reference came from where, without values: for the debug log.
     pub notes: Vec<String>,
+    /// What is secret in it.
+    pub secrets: Secrets,
+}
+
+/// What a configuration has of secrets, by key.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Secrets {
+    /// Values that were made of the value of a secret setting.
+    pub made_of_secrets: BTreeSet<String>,
+    /// Values that are in no message.
+    pub hidden: BTreeSet<String>,
+    /// Secrets that stand in the file itself.
+    pub written_out: Vec<String>,
 }
 
 /// Expands every scalar of the tree.
@@ -48,17 +64,24 @@ pub(crate) fn expand(root: &Node, environment: Environment<'_>) -> Expanded {
         open: Vec::new(),
         referenced: BTreeSet::new(),
         notes: Vec::new(),
+        secrets: Secrets::default(),
+        nodes: HashMap::new(),
+        guesses: MAX_GUESSES,
     };
+    expander.register(root, "");
     let expanded = expander.node(root, "");
     Expanded {
         root: expanded,
         referenced: expander.referenced,
         notes: expander.notes,
+        secrets: expander.secrets,
     }
 }
 
 struct Expander<'a> {
     root: &'a Node,
+    /// Every key's node.
+    nodes: HashMap<String, &'a Node>,
     environment: Environment<'a>,
     /// Results by key, so that each key is expanded once.
     done: HashMap<String, Result<String, String>>,
@@ -66,15 +89,35 @@ struct Expander<'a> {
     open: Vec<String>,
     referenced: BTreeSet<String>,
     notes: Vec<String>,
+    secrets: Secrets,
+    /// How many more names are looked for among all keys, as misspelt.
+    guesses: usize,
 }
 
-impl Expander<'_> {
+impl<'a> Expander<'a> {
+    fn register(&mut self, node: &'a Node, path: &str) {
+        for entry in node.value.entries() {
+            let path = join(path, &entry.key);
+            self.register(&entry.node, &path);
+            // No key stands twice, but one with a dot can be like one of a section.
+            self.nodes.entry(path).or_insert(&entry.node);
+        }
+    }
+
     fn node(&mut self, node: &Node, path: &str) -> Node {
         let value = match &node.value {
-            Value::Scalar(text) => match self.scalar(path, text) {
-                Ok(text) => Value::Scalar(text),
-                Err(problem) => Value::Unresolved(problem),
-            },
+            Value::Scalar(text) => {
+                if is_confidential(path) {
+                    self.secrets.hidden.insert(path.to_owned());
+                }
+                if is_written_out(path, text) {
+                    self.secrets.written_out.push(path.to_owned());
+                }
+                match self.scalar(path, text) {
+                    Ok(text) => Value::Scalar(text),
+                    Err(problem) => Value::Unresolved(problem),
+                }
+            }
             Value::List(items) => Value::List(
                 items
                     .iter()
@@ -120,8 +163,25 @@ impl Expander<'_> {
             return Err(format!("more than {MAX_CHAIN} references in a chain"));
         }
         self.open.push(path.to_owned());
-        let result = self.text(text, path, 0);
+        let notes = self.notes.len();
+        let mut result = self.text(text, path, 0);
         self.open.pop();
+        if is_secret(path) && !is_reference(text) {
+            // What looks like a reference may be a part of the secret.
+            let about_it = format!("{path}: ");
+            let mut place = 0;
+            self.notes.retain(|note| {
+                place += 1;
+                place <= notes || !note.starts_with(&about_it)
+            });
+            let key = path.rsplit('.').next().unwrap_or(path);
+            result = result.map_err(|_| {
+                format!(
+                    "it has a `${{` in it that is no reference to anything: write `$${{` for the \
+                     characters themselves, or name a file that holds the secret with {key}_file"
+                )
+            });
+        }
         self.done.insert(path.to_owned(), result.clone());
         result
     }
@@ -200,6 +260,9 @@ impl Expander<'_> {
         let value = value
             .into_string()
             .map_err(|_| format!("the environment variable {name} is not UTF-8"))?;
+        if is_confidential(name) {
+            self.secrets.hidden.insert(path.to_owned());
+        }
         self.note(path, name, "from the environment");
         Ok(Some(value))
     }
@@ -210,8 +273,8 @@ impl Expander<'_> {
         let (target, node) = loop {
             let parent = section.rfind(['.', '[']).map(|end| &section[..end]);
             let candidate = join(parent.unwrap_or(""), name);
-            if let Some(node) = find(self.root, &candidate) {
-                break (candidate, node);
+            if let Some(node) = self.nodes.get(&candidate) {
+                break (candidate, *node);
             }
             match parent {
                 Some(parent) => section = parent,
@@ -223,7 +286,15 @@ impl Expander<'_> {
             Value::Scalar(text) => {
                 self.note(path, name, &format!("refers to {target}"));
                 self.referenced.insert(target.clone());
-                self.scalar(&target, text).map(Some)
+                let value = self.scalar(&target, text);
+                let secrets = &mut self.secrets;
+                if is_secret(&target) || secrets.made_of_secrets.contains(&target) {
+                    secrets.made_of_secrets.insert(path.to_owned());
+                }
+                if is_confidential(&target) || secrets.hidden.contains(&target) {
+                    secrets.hidden.insert(path.to_owned());
+                }
+                value.map(Some)
             }
             _ => Err(format!(
                 "${{{name}}} refers to {target}, which is not a single value"
@@ -231,8 +302,12 @@ impl Expander<'_> {
         }
     }
 
-    fn missing(&self, name: &str) -> String {
+    fn missing(&mut self, name: &str) -> String {
         if name.contains('.') {
+            if self.guesses == 0 {
+                return format!("${{{name}}}: the file has no such key");
+            }
+            self.guesses -= 1;
             let near = nearest(name, key_paths(self.root).iter().map(String::as_str))
                 .map(|near| format!("; did you mean ${{{near}}}?"))
                 .unwrap_or_default();
@@ -300,6 +375,7 @@ fn closing_brace(text: &str) -> Option<usize> {
     None
 }
 
+#[cfg(test)]
 fn find<'a>(root: &'a Node, path: &str) -> Option<&'a Node> {
     path.split('.').try_fold(root, |node, key| {
         let entry = node.value.entries().iter().find(|entry| entry.key == key)?;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use crate::faults::fs::{self, File};
+use crate::faults::fs;
+use crate::regular_file;
 
 /// The environment variable in which systemd names the directory of a
 /// service's credentials.
@@ -32,7 +33,7 @@ pub(super) fn read(
             path.display()
         )
     };
-    let file = File::open(&path).map_err(failed)?;
+    let file = regular_file::open(&path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(MAX_LENGTH + 1)

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::expand::{join, nearest};
+use super::confidential::{mask, may_hold_secret};
+use super::expand::{Secrets, join, nearest};
 use super::secret;
 use super::yaml::{Node, Value};
 use crate::error::{Diagnostic, Severity};
@@ -20,12 +21,14 @@ use crate::error::{Diagnostic, Severity};
 pub(super) struct Findings {
     file: PathBuf,
     diagnostics: Vec<Diagnostic>,
+    secrets: Secrets,
 }
 
 impl Findings {
     /// Nothing yet.
-    pub fn of(file: &Path) -> Findings {
+    pub fn of(file: &Path, secrets: &Secrets) -> Findings {
         Findings {
+            secrets: secrets.clone(),
             file: file.to_path_buf(),
             diagnostics: Vec::new(),
         }
@@ -40,6 +43,14 @@ impl Findings {
             severity,
             text,
         });
+    }
+
+    /// A message about the value of a key, which is not in it if it is a secret.
+    pub fn discreet(&self, key: &str, value: &str, message: &str) -> String {
+        match self.secrets.hidden.contains(key) {
+            true => mask(message, value),
+            false => message.to_owned(),
+        }
     }
 
     /// How many errors there are.
@@ -118,6 +129,8 @@ impl<'a> Section<'a> {
         match read(&text) {
             Ok(value) => Some(value),
             Err(problem) => {
+                let path = join(self.path, key);
+                let problem = self.findings.discreet(&path, &text, &problem);
                 self.fault(Some(line), key, problem);
                 None
             }
@@ -297,7 +310,20 @@ impl<'a> Section<'a> {
         match &node.value {
             Value::Null => None,
             Value::Scalar(text) if text.is_empty() => None,
-            Value::Scalar(text) => Some((node.line, text.clone())),
+            Value::Scalar(text) => {
+                let path = join(self.path, key);
+                let secrets = &self.findings.secrets;
+                if secrets.made_of_secrets.contains(&path) && !may_hold_secret(&path) {
+                    self.fault(
+                        Some(node.line),
+                        key,
+                        "it refers to a secret, but is shown in messages: only a password or \
+                         token may refer to one, and artdaq_db.database_uri",
+                    );
+                    return None;
+                }
+                Some((node.line, text.clone()))
+            }
             Value::Unresolved(_) if self.off => None,
             Value::Unresolved(problem) => {
                 self.fault(Some(node.line), key, problem.clone());

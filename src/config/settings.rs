@@ -34,7 +34,7 @@ pub(super) fn read(file: &Path, expanded: &Expanded, credentials: Option<&Path>)
     let mut reader = Reader {
         root: &expanded.root,
         referenced: &expanded.referenced,
-        findings: Findings::of(file),
+        findings: Findings::of(file, &expanded.secrets),
     };
     let mut config = Config {
         file: file.to_path_buf(),
@@ -49,6 +49,7 @@ pub(super) fn read(file: &Path, expanded: &Expanded, credentials: Option<&Path>)
         metrics: metrics(reader.section("metrics")),
         warnings: Vec::new(),
         notes: expanded.notes.clone(),
+        secrets_in_file: expanded.secrets.written_out.clone(),
     };
     let mut top = Section::new(
         &mut reader.findings,
@@ -106,7 +107,7 @@ impl<'a> Reader<'a> {
             }
         };
         let mut chosen = BTreeSet::new();
-        for item in items {
+        for (number, item) in items.iter().enumerate() {
             let name = match &item.value {
                 Value::Scalar(name) => name,
                 Value::Unresolved(problem) => {
@@ -134,6 +135,8 @@ impl<'a> Reader<'a> {
                 "`{name}` can't be generated; {near}known are {}",
                 known.join(", ")
             );
+            let key = format!("{KEY}[{number}]");
+            let problem = self.findings.discreet(&key, name, &problem);
             self.fault(item.line, KEY, &problem);
         }
         chosen

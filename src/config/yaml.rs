@@ -3,6 +3,8 @@
 //! Scalars keep the text as it stands in the file (`007`, `1.0`, `1e5`), so
 //! that a password or a folder name made of digits arrives unchanged.
 
+use std::collections::HashMap;
+
 use saphyr::{MarkedYaml, ScalarStyle, YamlData, YamlLoader};
 use saphyr_parser::{Event, Parser, SpannedEventReceiver};
 
@@ -149,8 +151,19 @@ fn node(yaml: MarkedYaml<'_>) -> Result<Node, Fault> {
         }
         YamlData::Mapping(pairs) => {
             let mut entries: Vec<Entry> = Vec::with_capacity(pairs.len());
+            let mut lines = HashMap::with_capacity(pairs.len());
             for (key, value) in pairs {
-                entries.push(entry(key, value, &entries)?);
+                let entry = entry(key, value)?;
+                if let Some(first) = lines.insert(entry.key.clone(), entry.line) {
+                    return Err(Fault {
+                        line: entry.line,
+                        problem: format!(
+                            "`{}` stands twice, first in line {first}: keep one of the two",
+                            entry.key
+                        ),
+                    });
+                }
+                entries.push(entry);
             }
             Value::Section(entries)
         }
@@ -162,7 +175,7 @@ fn node(yaml: MarkedYaml<'_>) -> Result<Node, Fault> {
     Ok(Node { line, value })
 }
 
-fn entry(key: MarkedYaml<'_>, value: MarkedYaml<'_>, before: &[Entry]) -> Result<Entry, Fault> {
+fn entry(key: MarkedYaml<'_>, value: MarkedYaml<'_>) -> Result<Entry, Fault> {
     let line = key.span.start.line();
     let fault = |problem: String| Fault { line, problem };
     let YamlData::Representation(name, ..) = key.data else {
@@ -172,12 +185,6 @@ fn entry(key: MarkedYaml<'_>, value: MarkedYaml<'_>, before: &[Entry]) -> Result
         return Err(fault(
             "merge keys (`<<`) are not supported: write the keys out".into(),
         ));
-    }
-    if let Some(first) = before.iter().find(|other| other.key == *name) {
-        return Err(fault(format!(
-            "`{name}` stands twice, first in line {}: keep one of the two",
-            first.line
-        )));
     }
     Ok(Entry {
         key: name.into_owned(),

@@ -8,7 +8,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::mpsc::channel;
+use std::thread::{Builder, JoinHandle};
 
 use super::{Unsynced, sync_all};
 use crate::error::Result;
@@ -96,9 +97,18 @@ impl WriteOut {
             return;
         }
         self.join();
-        let files = std::mem::take(&mut self.waiting);
         let volume = volume.cloned();
-        self.running = Some(std::thread::spawn(move || sync(files, volume.as_deref())));
+        let (sender, files) = channel();
+        let thread = Builder::new().spawn(move || match files.recv() {
+            Ok(files) => sync(files, volume.as_deref()),
+            // The sender is there until it has sent.
+            Err(_) => Ok(()),
+        });
+        // Without a thread they wait for the end.
+        if let Ok(thread) = thread {
+            let _ = sender.send(std::mem::take(&mut self.waiting));
+            self.running = Some(thread);
+        }
     }
 
     /// Makes all files durable.
@@ -185,7 +195,8 @@ impl Write for LargeFile {
         if self.unsynced >= LargeFile::PIECE && !is_running {
             self.join()?;
             let file = self.file.try_clone()?;
-            self.running = Some(std::thread::spawn(move || file.sync_all()));
+            // Without a thread it is left to the end.
+            self.running = Builder::new().spawn(move || file.sync_all()).ok();
             self.unsynced = 0;
         }
         let written = self.file.write(bytes)?;
@@ -201,14 +212,19 @@ impl Write for LargeFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::durable::{SHARED, write_entry};
+    use crate::durable::{SHARED, open_temporary};
 
     #[test]
     fn all_files_become_durable_and_one_that_is_lost_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
+        let kept = std::cell::RefCell::new(Vec::new());
         let write = |name: String| {
             let path = directory.path().join(&name);
-            (write_entry(&path, b"x", SHARED).unwrap(), path)
+            let (temporary, mut file) = open_temporary(&path, SHARED).unwrap();
+            file.write_all(b"x").unwrap();
+            let written = (temporary.unsynced(), temporary.path().to_path_buf());
+            kept.borrow_mut().push(temporary);
+            written
         };
         let volume = Volume::of(&[directory.path().to_path_buf()]).map(Arc::new);
         for (set, volume) in [("a", volume.as_ref()), ("b", None)] {

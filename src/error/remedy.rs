@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::run::Run;
+
 /// What to do about an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -76,6 +78,10 @@ pub enum Remedy {
     TrustUconCertificate,
     /// UconDB is slow.
     RaiseUconTimeout,
+    /// UconDB has another record of the run.
+    ChooseRecord(Run),
+    /// UconDB has something under the run's key that cannot be read.
+    ReplaceBlob(Run),
 }
 
 /// Which of the names of a UconDB is meant.
@@ -215,6 +221,21 @@ impl fmt::Display for Remedy {
                 "check the server's certificate, or name its CA in ucon_db.ca_file"
             }
             Remedy::RaiseUconTimeout => "if the server is just slow, raise ucon_db.timeout_seconds",
+            Remedy::ChooseRecord(run) => {
+                return write!(
+                    f,
+                    "see what differs with --verify --runs {run}; if artdaqDB is right, \
+                     --migrate-only --override-existing --runs {run} stores its record as a new \
+                     version"
+                );
+            }
+            Remedy::ReplaceBlob(run) => {
+                return write!(
+                    f,
+                    "if it stays so, --migrate-only --override-existing --runs {run} stores the \
+                     run as a new version"
+                );
+            }
         })
     }
 }

@@ -287,6 +287,12 @@ pub fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
     std::fs::remove_file(path)
 }
 
+/// `std::fs::remove_dir`.
+pub fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
+    ask(Operation::Remove, path.as_ref())?;
+    std::fs::remove_dir(path)
+}
+
 /// `std::fs::copy`, as one write.
 pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u64> {
     ask(Operation::Read, from.as_ref())?;

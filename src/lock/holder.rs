@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::durable;
 use crate::error::{Error, Result};
-use crate::faults::fs::{self, File};
+use crate::faults::fs;
+use crate::regular_file;
 
 /// More than a line of ours has, in bytes.
 const LIMIT: u64 = 4096;
@@ -35,7 +37,7 @@ impl Holder {
         Holder {
             host: this_host(),
             pid: rustix::process::getpid().as_raw_nonzero().get(),
-            start: Timestamp::now(),
+            start: clock::actual(),
         }
     }
 
@@ -62,23 +64,12 @@ impl Holder {
         let path = path(lock_file);
         let failed = |error| Error::io("read", &path, error);
         let mut text = String::new();
-        match fs::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
-            // To open a FIFO would wait for its other end.
-            Ok(found) if !found.is_file() => {
-                let error = io::Error::other("it is no file; remove it");
-                return Err(failed(error));
-            }
-            Ok(_) => {}
-        }
-        match File::open(&path) {
+        match regular_file::open(&path) {
             Ok(file) => file
                 .take(LIMIT)
                 .read_to_string(&mut text)
                 .map_err(failed)
                 .map(|_| ())?,
-            // Its owner ended in this very moment.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         }
@@ -102,14 +93,20 @@ impl Holder {
     /// Removes the file, unless it names somebody else by now.
     pub(super) fn remove(&self, lock_file: &Path) {
         if matches!(Holder::read(lock_file), Ok(Some(found)) if found == *self)
-            && let Err(error) = fs::remove_file(path(lock_file))
+            && let Err(error) = remove(lock_file)
         {
-            log::warn!(
-                "cannot remove {}: {error}; it does no harm",
-                path(lock_file).display()
-            );
+            log::warn!("{error}; it does no harm");
         }
     }
+}
+
+/// Removes the file beside a lock file; one that it is a link to, not the link.
+///
+/// # Errors
+/// It can't be removed.
+pub(super) fn remove(lock_file: &Path) -> Result<()> {
+    let target = durable::target_of(&path(lock_file))?;
+    fs::remove_file(&target).map_err(|error| Error::io("remove", &target, error))
 }
 
 /// The file beside a lock file.

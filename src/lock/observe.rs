@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use super::holder::Holder;
 use super::read_start;
 use crate::error::{Error, Result};
-use crate::faults::fs::{self, File};
+use crate::faults::fs;
+use crate::regular_file;
 use crate::sys::process;
 
 /// The system's list of locks.
@@ -58,7 +59,7 @@ pub fn observe(path: &Path) -> Result<Seen> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Seen::Free),
         Err(error) => return Err(Error::io("read", path, error)),
     };
-    let text = match File::open(path).and_then(|mut file| read_start(&mut file)) {
+    let text = match regular_file::open(path).and_then(|mut file| read_start(&mut file)) {
         Ok(text) => text,
         // It ended in this very moment.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Seen::Free),

@@ -8,7 +8,7 @@
 //! deleted or rotated by another process is no longer written to.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use jiff::{Timestamp, ZonedDateTime};
 
 use crate::faults;
 use crate::faults::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
+use crate::regular_file;
 
 /// How long a log file that could not be opened is left alone.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -193,6 +194,10 @@ impl Open {
             .mode(0o640)
             .open(&path)?;
         let found = file.metadata()?;
+        // What nobody reads from would be waited for once it is full.
+        if !found.file_type().is_char_device() {
+            regular_file::check(found.file_type())?;
+        }
         let mut last = [b'\n'];
         // Devices and pipes have no end to look at.
         if found.is_file() && found.len() > 0 {
@@ -261,6 +266,11 @@ fn shift(path: &Path, backups: u32) -> io::Result<()> {
     for number in (1..=backups).rev() {
         for suffix in ["", ".gz"] {
             let from = backup(path, number, suffix);
+            if let Ok(found) = fs::symlink_metadata(&from)
+                && !found.is_symlink()
+            {
+                regular_file::check(found.file_type())?;
+            }
             let moved = if number == backups {
                 fs::remove_file(&from)
             } else {

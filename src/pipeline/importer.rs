@@ -9,11 +9,12 @@ use super::journal::{Journal, RecordNote, Store};
 use super::recheck::{Inspector, Look};
 use super::settle::{self, Noted, Patience, Readiness};
 use super::{Done, Fault, Job, Side, Stage, Survey, Trial};
-use crate::artdaqdb::{ArtdaqDb, Inspection, Presence};
+use crate::artdaqdb::{ArtdaqDb, Inserted, Inspection, Presence};
 use crate::clock;
 use crate::error::{Disposition, Error, Result};
 use crate::faults::{self, fs};
 use crate::fhicl;
+use crate::regular_file;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY, StageKind};
 use crate::run_record::{self, Generated, Options, RunRecord, Snapshot};
 use crate::run_set::RunSet;
@@ -218,11 +219,13 @@ impl<'a> Importer<'a> {
             record.files.len(),
             record.configuration
         );
-        self.artdaqdb
+        let inserted = self
+            .artdaqdb
             .insert(run, &record.configuration, &record.files)
             .map_err(|error| Side::WriteArtdaqdb.fault(name_file(error, path)))?;
         Ok(Done {
             note: Some(Box::new(note)),
+            stored_nothing: inserted == Inserted::Before,
             without_stop_time: !record.update.has_stop_time,
             awaits_stop_time: record.update.awaits_stop_time,
             ..Done::default()
@@ -430,8 +433,8 @@ pub fn read_schema(fcl_conf_dir: &Path) -> Result<FclFile> {
             Disposition::StopStage,
         )
     };
-    let text =
-        fs::read_to_string(&path).map_err(|error| unusable(format!("cannot read it: {error}")))?;
+    let text = regular_file::read_to_string(&path)
+        .map_err(|error| unusable(format!("cannot read it: {error}")))?;
     fhicl::parse(&text).map_err(|error| unusable(format!("not FHiCL: {error}")))?;
     Ok(FclFile {
         entity: SCHEMA_ENTITY.into(),
@@ -543,8 +546,10 @@ impl Stage for Importer<'_> {
         }
     }
 
-    fn publish(&self) -> Result<()> {
-        self.artdaqdb.publish()
+    fn publish(&self) -> Result<Vec<(Run, Fault)>> {
+        let refused = self.artdaqdb.publish()?.into_iter();
+        let fault = |(run, error)| (run, Fault::of_run(error));
+        Ok(refused.map(fault).collect())
     }
 
     fn stamp(&self, run: Run) -> Option<u64> {

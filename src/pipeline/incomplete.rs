@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock;
 use crate::durable;
 use crate::error::{Error, Result};
-use crate::faults::fs;
+use crate::regular_file;
 use crate::run::Run;
 use crate::sys::sync;
 
@@ -58,7 +58,7 @@ impl IncompleteRuns {
     /// # Errors
     /// The file can't be read, or is not what this program writes.
     pub fn load(path: &Path, patience: Duration) -> Result<IncompleteRuns> {
-        let runs: BTreeMap<u64, Entry> = match fs::read(path) {
+        let runs: BTreeMap<u64, Entry> = match regular_file::read(path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| Error::State {
                 path: path.to_path_buf(),
                 problem: format!(
@@ -185,6 +185,7 @@ impl IncompleteRuns {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::fs;
 
     fn runs(numbers: &[u64]) -> BTreeSet<Run> {
         numbers.iter().copied().map(Run).collect()

@@ -149,6 +149,23 @@ impl Journal {
         notes.known(store, address).cloned().unwrap_or_default()
     }
 
+    /// The runs that were imported with this journal.
+    #[must_use]
+    pub fn imported(&self) -> RunSet {
+        let address = self.places.addresses.of(Store::Artdaqdb);
+        let notes = self.notes();
+        notes.imported.get(address).cloned().unwrap_or_default()
+    }
+
+    /// The runs whose blob in UconDB was stored, or compared with what artdaqDB has,
+    /// with this journal.
+    #[must_use]
+    pub fn compared(&self) -> RunSet {
+        let address = self.places.addresses.of(Store::Ucondb);
+        let notes = self.notes();
+        notes.compared.get(address).cloned().unwrap_or_default()
+    }
+
     /// The runs that an operator declared to be impossible to archive, with the
     /// reason of each declaration.
     #[must_use]

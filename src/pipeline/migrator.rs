@@ -13,7 +13,7 @@ use crate::artdaqdb::{ArtdaqDb, Presence};
 use crate::blob;
 use crate::clock;
 use crate::config::IncompletePolicy;
-use crate::error::{Disposition, Error, Result};
+use crate::error::{Disposition, Error, Remedy, Result};
 use crate::run::{Run, StageKind};
 use crate::run_set::RunSet;
 use crate::ucondb::{Override, UconDb, Upload, Version};
@@ -62,6 +62,9 @@ pub enum MigrateJob {
         run: Run,
         /// The folder that it goes to.
         folder: Folder,
+        /// Whether what UconDB has may be damaged: what cannot be read is replaced,
+        /// too.
+        is_repair: bool,
     },
 }
 
@@ -125,16 +128,33 @@ impl<'a> Migrator<'a> {
         )
     }
 
+    /// Returns whether UconDB has this very record already: the size first, then the
+    /// bytes.
+    ///
+    /// # Errors
+    /// What it has cannot be read.
+    fn has_same(&self, job: &MigrateJob, existing: Version, blob: &Bytes) -> Result<bool> {
+        // The two lines that are not compared have the same length always.
+        if existing.size != blob.len() as u64 {
+            return Ok(false);
+        }
+        let stored = self.ucondb_of(job.folder()).download(job.run())?;
+        Ok(blob::same_record(&stored, blob))
+    }
+
     /// Stores a blob exactly once. `None` if UconDB had this very record already.
     fn store(&self, job: &MigrateJob, blob: &Bytes) -> Result<Option<Version>, Fault> {
         let reading = |error| Side::ReadUcondb.fault(error);
         let writing = |error| Side::WriteUcondb.fault(error);
         let ucondb = self.ucondb_of(job.folder());
         let run = job.run();
-        let (asks_first, replaces) = match job {
-            MigrateJob::Store { is_unverified, .. } => (*is_unverified, false),
-            MigrateJob::Update { .. } => (true, true),
+        let (asks_first, replaces, is_repair) = match job {
+            MigrateJob::Store { is_unverified, .. } => (*is_unverified, false, false),
+            MigrateJob::Update { is_repair, .. } => (true, true, *is_repair),
         };
+        if is_repair {
+            return self.repair(job, blob);
+        }
         let known = match asks_first {
             true => ucondb.version(run).map_err(reading)?,
             false => None,
@@ -149,12 +169,9 @@ impl<'a> Migrator<'a> {
                 Upload::Exists(existing) => existing,
             },
         };
-        if blob::same_record(&ucondb.download(run).map_err(reading)?, blob) {
-            log::info!(
-                target: TARGET,
-                "Run {run} is in UconDB already, with the same content ({} bytes)",
-                existing.size
-            );
+        let has_same = self.has_same(job, existing, blob);
+        if has_same.map_err(|error| reading(self.not_comparable(job, error)))? {
+            note_same(run, existing);
             return Ok(None);
         }
         if !replaces {
@@ -167,26 +184,79 @@ impl<'a> Migrator<'a> {
             existing.size,
             existing.adler32
         );
+        self.replace(job, blob)
+    }
+
+    /// Stores a blob as a new version, whatever state the present one is in. `None` if
+    /// UconDB had this very record already.
+    fn repair(&self, job: &MigrateJob, blob: &Bytes) -> Result<Option<Version>, Fault> {
+        let run = job.run();
+        let ucondb = self.ucondb_of(job.folder());
+        let found = match ucondb.version(run) {
+            Ok(Some(existing)) => self
+                .has_same(job, existing, blob)
+                .map(|is_same| Some((existing, is_same))),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(Some((existing, true))) => {
+                note_same(run, existing);
+                return Ok(None);
+            }
+            Ok(Some((existing, false))) => log::info!(
+                target: TARGET,
+                "Run {run}: a new version is stored under its key; the old one ({} bytes, adler32 {}) stays without a key",
+                existing.size,
+                existing.adler32
+            ),
+            Ok(None) => {}
+            Err(error @ Error::Interrupted(_)) => return Err(Side::ReadUcondb.fault(error)),
+            // A server that does not work at all does not take the blob either.
+            Err(error) => log::warn!(
+                target: TARGET,
+                "Run {run}: what UconDB has under its key cannot be read ({error}). It is replaced by a new version, and stays without a key"
+            ),
+        }
+        self.replace(job, blob)
+    }
+
+    fn replace(&self, job: &MigrateJob, blob: &Bytes) -> Result<Option<Version>, Fault> {
+        let ucondb = self.ucondb_of(job.folder());
         match ucondb
-            .upload(run, blob.clone(), Override::Yes)
-            .map_err(writing)?
+            .upload(job.run(), blob.clone(), Override::Yes)
+            .map_err(|error| Side::WriteUcondb.fault(error))?
         {
             Upload::Stored(version) | Upload::Exists(version) => Ok(Some(version)),
         }
     }
 
     fn another_record(&self, job: &MigrateJob, existing: Version, ours: Version) -> Error {
-        let run = job.run();
+        let sizes = match existing.size == ours.size {
+            true => format!("also {} bytes, with other content", ours.size),
+            false => format!(
+                "{} bytes, where this one has {} bytes",
+                existing.size, ours.size
+            ),
+        };
         self.error(
             job,
-            format!(
-                "UconDB has another record under this key: {} bytes, adler32 {}, where this one \
-                 has {} bytes, adler32 {}. Nothing was overwritten. Compare the two with --verify \
-                 --runs {run}; --override-existing --runs {run} stores this one as a new version",
-                existing.size, existing.adler32, ours.size, ours.adler32
-            ),
+            format!("UconDB has another record under this key: {sizes}. Nothing was overwritten."),
             Disposition::FailRun,
         )
+        .with_remedy(Remedy::ChooseRecord(job.run()))
+    }
+
+    /// Says what to do about a blob that cannot be read, if it is the blob.
+    fn not_comparable(&self, job: &MigrateJob, error: Error) -> Error {
+        let disposition = error.disposition();
+        if disposition == Disposition::StopStage {
+            return error;
+        }
+        let problem = format!("what UconDB has under this key cannot be read: {error}.");
+        self.error(job, problem, disposition)
+            .with_remedy(Remedy::ReplaceBlob(job.run()))
+            .caused_by(error)
     }
 
     /// Reads a blob back and compares it.
@@ -266,9 +336,11 @@ impl Stage for Migrator<'_> {
         let known = &(&source | &archived) | &awaited;
 
         let mut replaced = &incomplete.to_refresh() & &archived;
-        if let Some(runs) = &self.options.override_existing {
-            replaced.extend(archived.iter().filter(|run| runs.contains(**run)));
-        }
+        let to_repair = |run: &Run| {
+            let runs = self.options.override_existing.as_ref();
+            runs.is_some_and(|runs| runs.contains(*run))
+        };
+        replaced.extend(archived.iter().filter(|run| to_repair(run)));
         replaced.retain(|run| source.contains(run));
         let unverified = &self.journal.unverified()? & &archived;
         if !unverified.is_empty() {
@@ -279,6 +351,21 @@ impl Stage for Migrator<'_> {
                 unverified.len()
             );
         }
+        // A key that was there before the run was imported can hold another record.
+        let (imported, compared) = (self.journal.imported(), self.journal.compared());
+        let is_unproven = |run: &&Run| imported.contains(**run) && !compared.contains(**run);
+        let mut unproven: BTreeSet<Run> = archived.iter().filter(is_unproven).copied().collect();
+        unproven.retain(|run| source.contains(run) && !unverified.contains(run));
+        unproven.retain(|run| !replaced.contains(run));
+        if !unproven.is_empty() {
+            let runs: RunSet = unproven.iter().copied().collect();
+            log::info!(
+                target: TARGET,
+                "{} imported run(s) were in UconDB already: {runs}. They are compared now",
+                unproven.len()
+            );
+        }
+        let unverified = &unverified | &unproven;
         archived.retain(|run| replaced.contains(run) || !unverified.contains(run));
         let folder = |run: &Run| match self.pending.is_some() && awaited.contains(run) {
             true => Folder::Pending,
@@ -299,6 +386,7 @@ impl Stage for Migrator<'_> {
             let job = MigrateJob::Update {
                 run: *run,
                 folder: folder(run),
+                is_repair: to_repair(run),
             };
             (*run, job)
         });
@@ -361,9 +449,9 @@ impl Stage for Migrator<'_> {
         })
     }
 
-    fn publish(&self) -> Result<()> {
+    fn publish(&self) -> Result<Vec<(Run, Fault)>> {
         // What UconDB answered for is durable and visible.
-        Ok(())
+        Ok(Vec::new())
     }
 
     fn trial(&self, side: Side, archived: &BTreeSet<Run>) -> Trial {
@@ -385,6 +473,14 @@ impl Stage for Migrator<'_> {
     fn evidence(&self, run: Run) -> Option<String> {
         self.artdaqdb.fingerprint(run).ok()?
     }
+}
+
+fn note_same(run: Run, existing: Version) {
+    log::info!(
+        target: TARGET,
+        "Run {run} is in UconDB already, with the same content ({} bytes)",
+        existing.size
+    );
 }
 
 /// Lists the runs of a folder.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::clock;
 use crate::durable;
 use crate::error::Result;
 use crate::run::Run;
@@ -40,9 +41,7 @@ pub fn recover(stage: &impl Stage, journal: &Journal, dry_run: bool) -> Result<(
             store.state_file().display()
         );
     } else {
-        let suffix = jiff::ZonedDateTime::now()
-            .strftime("%Y%m%d_%H%M%S")
-            .to_string();
+        let suffix = clock::local().strftime("%Y%m%d_%H%M%S").to_string();
         for path in [store.failure_log(), store.state_file()] {
             if let Some(kept) = durable::keep(path, &suffix)? {
                 log::info!("Kept {} as {}", path.display(), kept.display());

@@ -46,6 +46,8 @@ struct Fake {
     directory: tempfile::TempDir,
     /// What identifies the sources of runs.
     evidence: BTreeMap<Run, String>,
+    /// The runs that are processed and then not made visible.
+    refused: BTreeSet<Run>,
 }
 
 impl Job for Run {
@@ -85,6 +87,7 @@ impl Fake {
             shutdown: Shutdown::default(),
             directory,
             evidence: BTreeMap::new(),
+            refused: BTreeSet::new(),
         }
     }
 
@@ -115,6 +118,12 @@ impl Fake {
 
     fn publish(mut self, publishes: impl Fn(usize) -> Result<()> + Send + Sync + 'static) -> Fake {
         self.publishes = Box::new(publishes);
+        self
+    }
+
+    /// Refuses to make this run visible.
+    fn refuse(mut self, run: u64) -> Fake {
+        self.refused.insert(Run(run));
         self
     }
 
@@ -211,9 +220,12 @@ impl Stage for Fake {
         (self.processes)(*job, attempt)
     }
 
-    fn publish(&self) -> Result<()> {
+    fn publish(&self) -> Result<Vec<(Run, Fault)>> {
         let time = self.note(Publish);
-        (self.publishes)(time)
+        (self.publishes)(time)?;
+        let refused = self.refused.iter();
+        let fault = |run: &Run| (*run, Fault::of_run(permanent()));
+        Ok(refused.map(fault).collect())
     }
 
     fn trial(&self, _: Side, _: &BTreeSet<Run>) -> Trial {

@@ -1,6 +1,6 @@
 //! The workers of a stage, and the one thread that writes down what they did.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use super::{
     Class, Context, Done, Fault, Job, PUBLISH_INTERVAL, PUBLISH_PAUSE, Planned, Side, Stage, Trial,
 };
 use crate::clock;
-use crate::error::{Disposition, Error, Result};
+use crate::error::{Disposition, Error, Remedy, Result};
 use crate::reporter::stage_report::{FailedRun, StageReport};
 use crate::run::Run;
 use crate::run_set::RunSet;
@@ -165,9 +165,8 @@ fn run_part<S: Stage>(
     {
         Ok(pool) => pool,
         Err(error) => {
-            books.report.stop(Error::Unexpected(format!(
-                "cannot start {workers} workers: {error}"
-            )));
+            let error = std::io::Error::other(error);
+            books.report.stop(Error::io("start", "the workers", error));
             return;
         }
     };
@@ -186,11 +185,15 @@ fn run_part<S: Stage>(
     let (sender, answers) = channel();
     thread::scope(|scope| {
         let (shared, pool) = (&shared, &pool);
-        scope.spawn(move || {
+        let started = thread::Builder::new().spawn_scoped(scope, move || {
             // Each worker has a sender of its own; when all are done, the clerk's
             // receiver finds the channel closed.
             pool.broadcast(|_| shared.work(&sender.clone()));
         });
+        if let Err(error) = started {
+            books.report.stop(Error::io("start", "the workers", error));
+            return;
+        }
         let mut clerk = Clerk {
             shared,
             books,
@@ -225,6 +228,19 @@ struct Shared<'j, S: Stage> {
 impl<'j, S: Stage> Shared<'j, S> {
     fn tell(&self, event: &Event<'_>) {
         self.context.observers.tell(self.stage.kind(), event);
+    }
+
+    /// Tells that a run that was processed could not be made visible.
+    fn tell_refused(&self, planned: &Planned<S::Job>, error: &Error) {
+        let attempts = self.context.settings.attempts;
+        self.tell(&Event::Failed {
+            run: planned.job.run(),
+            attempt: attempts,
+            attempts,
+            error,
+            outcome: FailedAttempt::Final,
+            is_known: is_known(planned, error),
+        });
     }
 
     fn is_over(&self) -> bool {
@@ -379,6 +395,13 @@ impl<'j, S: Stage> Shared<'j, S> {
             ))))
         })
     }
+}
+
+fn runs_of<J: Job>(processed: &[(&Planned<J>, Done)]) -> Vec<(Run, Done)> {
+    let processed = processed.iter();
+    processed
+        .map(|(it, done)| (it.job.run(), done.clone()))
+        .collect()
 }
 
 /// Whether a run failed for this reason in an earlier execution.
@@ -617,6 +640,9 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
             }
             return self.count(run, Outcome::NotUpdated);
         }
+        if let Some(Remedy::ChooseRecord(run)) = error.remedy() {
+            report.conflicts = report.conflicts.union(&[*run].into_iter().collect());
+        }
         let class = match failed.fault.disposition {
             Disposition::FailRun => FailureClass::Permanent,
             Disposition::RetryRun | Disposition::LeaveRun | Disposition::StopStage => {
@@ -639,19 +665,31 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
     /// Makes visible what was processed, and writes down what became of all runs
     /// since the last time.
     fn publish(&mut self) {
-        let failed = std::mem::take(&mut self.failed);
-        let processed = std::mem::take(&mut self.processed);
-        let runs: Vec<(Run, Done)> = processed
-            .iter()
-            .map(|(planned, done)| (planned.job.run(), done.clone()))
-            .collect();
-        let mut runs = runs;
-        let published = self.make_visible(&runs);
+        let mut processed = std::mem::take(&mut self.processed);
+        let mut runs = runs_of(&processed);
+        let published = self.make_visible(&runs).map(|refused| {
+            let mut refused: BTreeMap<Run, Fault> = refused.into_iter().collect();
+            processed.retain(|(planned, _)| match refused.remove(&planned.job.run()) {
+                None => true,
+                Some(fault) => {
+                    let failed = Failed {
+                        fault,
+                        evidence: self.shared.stage.evidence(planned.job.run()),
+                        at: Instant::now(),
+                    };
+                    self.shared.tell_refused(planned, &failed.fault.error);
+                    self.fail(planned, &failed);
+                    false
+                }
+            });
+            runs = runs_of(&processed);
+        });
         for (run, done) in &mut runs {
             if let Some(note) = &mut done.note {
                 note.documents = self.shared.stage.stamp(*run);
             }
         }
+        let failed = std::mem::take(&mut self.failed);
         let archived = match &published {
             Ok(()) => runs.as_slice(),
             Err(_) => &[],
@@ -676,9 +714,10 @@ impl<'j, S: Stage> Clerk<'_, '_, '_, 'j, S> {
         }
     }
 
-    fn make_visible(&self, runs: &[(Run, Done)]) -> Result<()> {
+    /// Returns the runs that failed in it.
+    fn make_visible(&self, runs: &[(Run, Done)]) -> Result<Vec<(Run, Fault)>> {
         if runs.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         self.books.ledger.before_publish(runs)?;
         self.shared.stage.publish()

@@ -6,14 +6,15 @@ use std::fmt::Write;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ZonedDateTime};
 
+use crate::clock;
 use crate::config::App;
 use crate::disk::{Level, Usage};
 use crate::error::Error;
-use crate::faults::fs::{self, File};
 use crate::lock::observe::{Seen, observe};
+use crate::regular_file;
 use crate::reporter::backlog::Declaration;
 use crate::reporter::history::{self, Counts, Execution};
 use crate::state::StateStore;
@@ -53,7 +54,7 @@ pub fn render(
     };
     page.line(RULE);
     page.line("Run Record Archiver Dashboard");
-    let now = ZonedDateTime::now();
+    let now = clock::local();
     page.line(&format!(
         "Generated: {}",
         now.strftime("%a %b %e %H:%M:%S %Z %Y")
@@ -203,7 +204,7 @@ fn active(lock_file: &Path) -> Result<String, Error> {
 fn state(store: &StateStore) -> Result<String, Error> {
     let path = store.state_file();
     store.read("Rebuild it with --recover-import-state or --recover-migrate-state")?;
-    match fs::read_to_string(path) {
+    match regular_file::read_to_string(path) {
         Ok(text) => Ok(text.trim_end().to_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Ok("none yet: the first execution writes it".to_owned())
@@ -246,7 +247,7 @@ fn sentence(execution: &Execution) -> String {
 
 /// The last lines of a log, without reading the rest of it.
 fn last_lines(path: &Path) -> io::Result<Vec<String>> {
-    let mut file = match File::open(path) {
+    let mut file = match regular_file::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
@@ -273,6 +274,7 @@ fn local(time: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::fs;
 
     #[test]
     fn the_end_of_a_long_log() {

@@ -5,15 +5,19 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::durable;
 use crate::error::{Error, Result};
-use crate::faults::fs::{self, File};
+use crate::faults::fs::{self, File, Metadata, OpenOptions};
+use crate::regular_file;
 use crate::run::StageKind;
+use crate::sys::text::one_line;
 
 use super::stage_report::StageReport;
 
@@ -96,7 +100,7 @@ impl Execution {
     /// in by the caller.
     #[must_use]
     pub fn ending_now(start: Timestamp, mode: String, exit_code: u8) -> Execution {
-        let end = Timestamp::now();
+        let end = clock::actual();
         Execution {
             start,
             end,
@@ -169,13 +173,7 @@ pub fn read(path: &Path, limit: usize) -> Result<History> {
 pub fn append(path: &Path, execution: &Execution) -> Result<()> {
     // Two executions can end at the same time: one that was refused because of
     // the other's lock.
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let _lock = File::open(directory)
-        .and_then(|directory| {
-            directory.lock()?;
-            Ok(directory)
-        })
-        .map_err(|error| Error::io("lock", directory, error))?;
+    let _lock = lock(path).map_err(|error| Error::io("lock", path, error))?;
     let old = text_of(path)?;
     let line = serde_json::to_string(execution)
         .map_err(|error| Error::Unexpected(format!("the history's line: {error}")))?;
@@ -190,8 +188,26 @@ pub fn append(path: &Path, execution: &Execution) -> Result<()> {
     durable::replace(path, text.as_bytes(), durable::PRIVATE)
 }
 
+/// Waits for the right to replace the file, which lasts until the answer is dropped.
+/// The work directory is locked by the execution that works there.
+fn lock(path: &Path) -> io::Result<File> {
+    loop {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = regular_file::open_with(options.mode(durable::PRIVATE), path)?;
+        file.lock()?;
+        // Who had the lock before may have put another file into its place.
+        let identity = |found: &Metadata| (found.dev(), found.ino());
+        match fs::metadata(path) {
+            Ok(found) if identity(&found) == identity(&file.metadata()?) => return Ok(file),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+}
+
 fn text_of(path: &Path) -> Result<String> {
-    match fs::read(path) {
+    match regular_file::read(path) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         Err(error) => Err(Error::io("read", path, error)),
@@ -218,11 +234,8 @@ fn rounded(seconds: f64) -> f64 {
 /// An error as one short line.
 #[must_use]
 pub fn reason(error: &str) -> String {
-    let mut short: String = error
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(LONGEST_REASON)
-        .collect();
+    let error = one_line(error);
+    let mut short: String = error.chars().take(LONGEST_REASON).collect();
     if error.chars().nth(LONGEST_REASON).is_some() {
         short.push('…');
     }

@@ -5,6 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::backlog::{Declaration, Failure};
 use super::history::Execution;
+use super::proof::ProofView;
 use super::records::RecordFindings;
 use super::strip::{self, Class, Classes};
 use super::text::{listed_up_to, local, nothing_to_do, run_or_none};
@@ -26,6 +27,9 @@ const LONGEST_TEXT: usize = 500;
 
 /// How many executions the table shows.
 const TABLE: usize = 20;
+
+/// How many findings of verifications are shown.
+const FINDINGS: usize = 50;
 
 /// The height of a picture in its own units; its width is 1000.
 const HEIGHT: f64 = 100.0;
@@ -54,6 +58,7 @@ pub fn render(status: &Status) -> String {
                     (advice(status, &recommendations))
                     (not_archived(status))
                     (records(&status.records))
+                    (verification(status))
                     (executions(&status.executions))
                     (details(status))
                     @if status.compare { (states(status)) }
@@ -322,6 +327,34 @@ fn records(records: &RecordFindings) -> Markup {
                         @if concerns.len() > CONCERNS {
                             p.soft { "and " (concerns.len() - CONCERNS) " more groups of runs" }
                         }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What was not compared, and what was found wrong.
+fn verification(status: &Status) -> Markup {
+    let proof = ProofView::of(status).filter(ProofView::is_worth_saying);
+    html! {
+        @if let Some(proof) = proof {
+            section {
+                h2 { "Verification" }
+                dl {
+                    dt { "Last round of --verify --incremental" }
+                    dd { (proof.finished.map_or_else(|| "never".to_owned(), local)) }
+                    @if !proof.not_compared.is_empty() {
+                        dt { "In UconDB, not stored by this archiver, not compared" }
+                        dd { (counted_runs(&proof.not_compared)) }
+                    }
+                    @if !proof.not_well.is_empty() {
+                        dt { "Not well when they were compared last" }
+                        dd { (counted_runs(proof.not_well)) }
+                    }
+                    @for (run, finding) in proof.findings.iter().take(FINDINGS) {
+                        dt { "Run " (run) }
+                        dd { (shortened(finding)) }
                     }
                 }
             }

@@ -1,11 +1,14 @@
 //! The status report for programs. `docs/status-report.md` has the schema; keys
 //! are added to it, never renamed or removed, while [`SCHEMA`] stays the same.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::backlog::{Backlog, Declaration, Failure};
 use super::history::Execution;
+use super::proof::ProofView;
 use super::records::{Concern, RecordFindings};
 use super::{Comparison, Kind, Memory, Recommendation, Source, Status};
 use crate::error::{Error, Result};
@@ -48,6 +51,12 @@ pub fn render(status: &Status) -> Result<String> {
             .ok()
             .map(|all| all.iter().map(IgnoredView::of).collect()),
         records: RecordsView::of(&status.records),
+        verification: ProofView::of(status).map(|proof| Verification {
+            finished: proof.finished,
+            not_compared: Runs::of(&proof.not_compared),
+            not_well: Runs::of(proof.not_well),
+            findings: proof.findings,
+        }),
         stages: Stages {
             import: StageView::new(&status.import, status.import_comparison()),
             migrate: StageView::new(&status.migrate, status.migrate_comparison()),
@@ -77,9 +86,19 @@ struct Report<'a> {
     no_record: Option<Runs>,
     ignored: Option<Vec<IgnoredView<'a>>>,
     records: RecordsView<'a>,
+    verification: Option<Verification<'a>>,
     stages: Stages<'a>,
     recommendations: Vec<Advice<'a>>,
     executions: &'a [Execution],
+}
+
+/// What is known of whether the archived runs are right.
+#[derive(Serialize)]
+struct Verification<'a> {
+    finished: Option<Timestamp>,
+    not_compared: Runs,
+    not_well: Runs,
+    findings: &'a BTreeMap<u64, String>,
 }
 
 #[derive(Serialize)]

@@ -77,6 +77,9 @@ pub struct StageReport {
     pub open: RunSet,
     /// Runs of the failure log that are open at the end, and have a source.
     pub failed_open: RunSet,
+    /// Runs that failed because the archive has another record of them: trying again
+    /// does not help.
+    pub conflicts: RunSet,
     /// Runs of the failure log whose source is gone.
     pub gone: RunSet,
     /// When the first of the failed runs is tried again by itself.
@@ -157,6 +160,7 @@ impl StageReport {
             is_retry: false,
             open: RunSet::default(),
             failed_open: RunSet::default(),
+            conflicts: RunSet::default(),
             gone: RunSet::default(),
             next_try: None,
             untried: 0,

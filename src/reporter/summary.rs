@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::stage_report::{Ending, FailedRun, StageReport};
 use super::text::local;
+use super::verification;
 use crate::error::Error;
 use crate::logging::RULE;
 use crate::run::{Run, StageKind};
 use crate::run_set::RunSet;
-use crate::verify::{self, Finding};
+use crate::verify;
 
 /// How many failed runs are listed with their reasons.
 pub const LISTED_FAILURES: usize = 10;
@@ -110,7 +111,7 @@ impl Summary {
         if self
             .verification
             .as_ref()
-            .is_some_and(|report| !report.findings.is_empty() || !report.unmatched.is_empty())
+            .is_some_and(|report| !report.is_success())
         {
             return false;
         }
@@ -127,7 +128,7 @@ impl Summary {
     /// commands to run next.
     pub fn log(&self, command: &str) {
         if let Some(report) = &self.verification {
-            log_verification(report, command);
+            verification::log_summary(report, command);
         }
         if self.stages.is_empty() {
             return;
@@ -212,7 +213,15 @@ fn next_of_stage(report: &StageReport, command: &str, steps: &mut Vec<String>) {
             report.planned.len()
         ));
     }
-    if !report.failed_open.is_empty() {
+    if !report.conflicts.is_empty() {
+        let runs = report.conflicts.argument();
+        steps.push(format!(
+            "{command} --verify --runs {runs} (what differs from UconDB's record), and if artdaqDB is \
+             right, {command} --migrate-only --override-existing --runs {runs}"
+        ));
+    }
+    let to_retry = report.failed_open.difference(&report.conflicts);
+    if !to_retry.is_empty() {
         let by_itself = match report.next_try {
             Some(time) => format!(
                 "; --incremental tries again by itself what may pass, from {} on",
@@ -223,7 +232,7 @@ fn next_of_stage(report: &StageReport, command: &str, steps: &mut Vec<String>) {
         steps.push(format!(
             "{command} {} (takes the {} run(s) of its failure log{by_itself})",
             report.kind.retry_flag(),
-            report.failed_open.len()
+            to_retry.len()
         ));
     }
     if !report.gone.is_empty() {
@@ -429,65 +438,6 @@ fn list_failed(failed: &[&FailedRun]) {
             ranges(others.iter().map(|failed| &failed.run))
         );
     }
-}
-
-fn log_verification(report: &verify::Report, command: &str) {
-    let with = |wanted: fn(&Finding) -> bool| -> Vec<&Run> {
-        let found = report
-            .findings
-            .iter()
-            .filter(|(_, finding)| wanted(finding));
-        found.map(|(run, _)| run).collect()
-    };
-    log::info!("{RULE}");
-    log::info!("VERIFICATION SUMMARY");
-    log::info!("  Same in artdaqDB and UconDB: {} run(s)", report.same);
-    let lines: [(&str, Vec<&Run>, &str); 5] = [
-        (
-            "Differ",
-            with(|finding| matches!(finding, Finding::Differs(_))),
-            "compare them above before you decide which is right",
-        ),
-        (
-            "Only in artdaqDB",
-            with(|finding| *finding == Finding::OnlyInArtdaqDb),
-            "--migrate-only",
-        ),
-        (
-            "Only in UconDB",
-            with(|finding| *finding == Finding::OnlyInUconDb),
-            "restore artdaqDB from a backup, or import their run records again",
-        ),
-        (
-            "In artdaqDB in part only",
-            with(|finding| *finding == Finding::Partial),
-            "--import-only",
-        ),
-        (
-            "Can't be compared",
-            with(|finding| matches!(finding, Finding::Unreadable(_))),
-            "see the reasons above",
-        ),
-    ];
-    for (title, runs, next) in lines {
-        if !runs.is_empty() {
-            log::error!(
-                "  {title}: {} run(s): {}. Next: {next}",
-                runs.len(),
-                ranges(runs.into_iter())
-            );
-        }
-    }
-    for item in &report.unmatched {
-        log::error!("  --runs {item}: there is no such run in either database");
-    }
-    if report.left > 0 {
-        log::info!(
-            "  Not looked at: {} run(s). Go on with {command} --verify --incremental",
-            report.left
-        );
-    }
-    log::info!("{RULE}");
 }
 
 /// Runs as ranges: `12500-12510, 12600`.

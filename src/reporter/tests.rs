@@ -76,6 +76,7 @@ fn status(filesystem: &str, artdaqdb: &str, ucondb: &str) -> Status {
         migrate: memory("migrator", 12498, 12498, ""),
         ignored: Ok(Vec::new()),
         records: RecordFindings::default(),
+        proof: None,
         first_run: None,
         command: "./run_archiver.sh config.yaml".to_owned(),
         compare: false,
@@ -396,7 +397,8 @@ fn the_keys_of_the_json_report() {
     assert_eq!(
         keys(&report),
         "complete executions failed_in_all_stages generated ignored no_record nowhere problems \
-         recommendations records schema sources stages to_import to_migrate version waiting"
+         recommendations records schema sources stages to_import to_migrate verification version \
+         waiting"
     );
     assert_eq!(
         keys(&report["sources"]["artdaqdb"]),

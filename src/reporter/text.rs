@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::backlog::Failure;
+use super::proof::ProofView;
 use super::records::RecordFindings;
 use super::{Comparison, Memory, Source, Status};
 use crate::logging::RULE;
@@ -49,6 +50,9 @@ pub fn render(status: &Status) -> String {
     }
     page.not_archived(status);
     page.records(&status.records);
+    if let Some(proof) = ProofView::of(status).filter(ProofView::is_worth_saying) {
+        page.proof(&proof);
+    }
     if status.compare {
         page.banner("STATE COMPARISON");
         page.line("");
@@ -288,6 +292,38 @@ impl Page {
                     listed(&others)
                 ));
             }
+        }
+        self.line("");
+    }
+
+    /// What was not compared, and what was found wrong.
+    fn proof(&mut self, proof: &ProofView) {
+        self.heading("VERIFICATION");
+        let finished = proof.finished.map_or_else(|| "never".to_owned(), local);
+        self.field(
+            "Last Round",
+            &format!("{finished} (--verify --incremental)"),
+        );
+        let sets = [
+            (
+                "Not Compared",
+                &proof.not_compared,
+                "in UconDB, not stored by this archiver; --verify --incremental compares them",
+            ),
+            (
+                "Not Well",
+                proof.not_well,
+                "when --verify compared them last",
+            ),
+        ];
+        for (name, runs, what) in sets {
+            if !runs.is_empty() {
+                let text = format!("{} run(s) ({what}): {}", runs.len(), listed(runs));
+                self.field(name, &text);
+            }
+        }
+        for (run, finding) in proof.findings.iter().take(FAILURES) {
+            self.field("Finding", &format!("{run}: {finding}"));
         }
         self.line("");
     }

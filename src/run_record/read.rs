@@ -13,7 +13,7 @@ use log::Level;
 use md5::{Digest, Md5};
 
 use crate::error::{Error, Result};
-use crate::faults::fs::File;
+use crate::regular_file;
 use crate::run::{FclFile, Run};
 
 use super::Generated;
@@ -48,14 +48,14 @@ pub struct RunRecord {
     /// The first load: the record's own .fcl files and the ones made from its
     /// .txt files, in the order of their names. The schema is not among them.
     pub files: Vec<FclFile>,
+    /// Which of them the archiver made itself.
+    pub generated: BTreeSet<Generated>,
     /// The second load.
     pub update: Update,
     /// Files that are not there though something names them: the .fcl files of
     /// processes that ranks.txt, boot.txt or metadata.txt list, and the sources of
     /// files that `fhiclize_generate` asks for. Sources first.
     pub missing: Vec<String>,
-    /// Which of the files were made from .txt files.
-    pub generated: BTreeSet<Generated>,
     /// What tells whether the .txt files are others.
     pub sources: SourceDigests,
 }
@@ -339,7 +339,7 @@ fn configuration(voice: Voice, metadata: Option<&str>) -> String {
 /// Reads a regular file of a run record as text.
 fn read_text(voice: Voice, path: &Path) -> Result<String> {
     let failed = |source| Error::io("read", path, source);
-    let file = File::open(path).map_err(failed)?;
+    let file = regular_file::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
     let mut bytes = Vec::new();
     if size <= MAX_FILE_BYTES {

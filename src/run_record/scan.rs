@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Disposition, Error, Result};
+use crate::faults;
 use crate::faults::fs::{self, DirEntry};
 use crate::run::Run;
 
@@ -20,7 +21,7 @@ use crate::run::Run;
 pub fn scan(run_records_dir: &Path) -> Result<BTreeMap<Run, PathBuf>> {
     let failed = |source| Error::io("read the run records in", run_records_dir, source);
     let mut runs: BTreeMap<Run, PathBuf> = BTreeMap::new();
-    for entry in fs::read_dir(run_records_dir).map_err(failed)? {
+    for entry in faults::read_dir(run_records_dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let Some(run) = run_of(&entry.file_name()) else {
             log::debug!(

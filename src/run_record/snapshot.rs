@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use md5::{Digest, Md5};
 
 use crate::error::{Error, Result};
+use crate::faults;
 use crate::faults::fs;
 
 /// How deep directories below a record are looked into. Records have one level.
@@ -59,7 +60,7 @@ impl Snapshot {
         let failed = |source| Error::io("look at", directory, source);
         let own = fs::metadata(directory).map_err(failed)?;
         self.1 = self.1.max(Some((own.ctime(), own.ctime_nsec())));
-        for entry in fs::read_dir(directory).map_err(failed)? {
+        for entry in faults::read_dir(directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let mut name = prefix.clone();
             name.push(entry.file_name());

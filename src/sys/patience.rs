@@ -98,7 +98,7 @@ pub fn abandonable<T: Send + 'static>(
             // The caller may be gone.
             let _ = sender.send(catch_unwind(AssertUnwindSafe(call)));
         })
-        .map_err(|error| Error::Unexpected(format!("cannot start a thread for {name}: {error}")))?;
+        .map_err(|error| Error::io("start", format!("a thread for {name}"), error))?;
     loop {
         match result.recv_timeout(STEP) {
             Ok(Ok(result)) => return result,

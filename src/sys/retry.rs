@@ -136,7 +136,7 @@ pub fn retry_after(value: &str) -> Option<Duration> {
         value.parse().map_or(Duration::MAX, Duration::from_secs)
     } else {
         let until = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
-        Duration::try_from(until.duration_since(jiff::Timestamp::now())).unwrap_or_default()
+        Duration::try_from(until.duration_since(clock::actual())).unwrap_or_default()
     };
     Some(asked.min(LONGEST_RETRY_AFTER))
 }

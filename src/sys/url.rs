@@ -5,7 +5,7 @@
 #[error("{0}")]
 pub struct InvalidAddress(pub String);
 
-/// A URL for messages: without user, password and query, any of which may
+/// A URL for messages: without user, password, query and fragment, any of which may
 /// hold a secret.
 #[must_use]
 pub fn without_credentials(url: &str) -> String {
@@ -15,7 +15,7 @@ pub fn without_credentials(url: &str) -> String {
     // Everything up to the last `@` goes, even where it stands in a path or
     // query: a password with an unescaped `/` or `?` must not show.
     let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    let rest = rest.split_once('?').map_or(rest, |(host, _)| host);
+    let rest = rest.split(['?', '#']).next().unwrap_or(rest);
     format!("{scheme}://{rest}")
 }
 
@@ -30,6 +30,8 @@ mod tests {
             ("mongodb://u:p/w?@x@h1,h2/db?k=v", "mongodb://h1,h2/db"),
             ("mongodb://h/db?a=b@secret", "mongodb://secret"),
             ("mongodb://u:s?cret", "mongodb://u:s"),
+            ("https://h/app?token=geheim", "https://h/app"),
+            ("https://h/app#token=geheim", "https://h/app"),
             ("filesystemdb:///data/db", "filesystemdb:///data/db"),
             ("nonsense", "nonsense"),
         ] {

@@ -15,6 +15,7 @@ use crate::durable::{self, Temporary};
 use crate::error::{Disposition, Error, Remedy, Result, UconName};
 use crate::faults;
 use crate::faults::fs::{self, DirBuilder, File, Permissions};
+use crate::regular_file;
 use crate::run::Run;
 use crate::ucondb::{MAX_BLOB, Override, UconDb, UconUrl, Upload, Version};
 
@@ -241,7 +242,7 @@ impl UconDb for DirectoryUconDb {
     }
 
     fn runs(&self) -> Result<BTreeSet<Run>> {
-        let entries = match fs::read_dir(&self.directory) {
+        let entries = match faults::read_dir(&self.directory) {
             Ok(entries) => {
                 self.was_there.store(true, Ordering::Relaxed);
                 entries
@@ -254,6 +255,11 @@ impl UconDb for DirectoryUconDb {
         let mut runs = BTreeSet::new();
         for entry in entries {
             let entry = entry.map_err(|error| self.failed("read", &self.directory, error))?;
+            // What has the name of a blob and is none is found when it is read or written.
+            let kind = entry.file_type();
+            if kind.is_ok_and(|kind| !kind.is_file() && !kind.is_symlink()) {
+                continue;
+            }
             let name = entry.file_name();
             let key = name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
             if let Some((key, run)) = key.and_then(|key| Some((key, Run::parse(key)?)))
@@ -267,7 +273,7 @@ impl UconDb for DirectoryUconDb {
 
     fn version(&self, run: Run) -> Result<Option<Version>> {
         let path = self.path(run);
-        let file = match File::open(&path) {
+        let file = match regular_file::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == IoKind::NotFound => {
                 return self.missing_is_empty().map(|()| None);
@@ -325,7 +331,7 @@ impl UconDb for DirectoryUconDb {
 
     fn download(&self, run: Run) -> Result<Vec<u8>> {
         let path = self.path(run);
-        match fs::read(&path) {
+        match regular_file::read(&path) {
             Ok(blob) => Ok(blob),
             Err(error) if error.kind() == IoKind::NotFound => {
                 self.missing_is_empty()?;

@@ -1,6 +1,7 @@
 //! Every operation on a file fails once.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -183,6 +184,9 @@ impl Case<'_> {
                     _ => Err(format!("{arguments:?} ended with {}", ended.status)),
                 }
             };
+            if self.way == Way::Kill && self.number.is_multiple_of(2) {
+                rebuild_index(&test, &mut again)?;
+            }
             again(arguments, self.scenario.fails)?;
             // What the manual has an operator do about runs in the failure logs.
             let may_fail = self.way == Way::Wrong || is_of_a_record(struck);
@@ -261,6 +265,26 @@ impl Case<'_> {
         }
         snapshot::parses(test)
     }
+}
+
+/// Has the indexes made anew of whatever a kill left, if there is an archive. What was
+/// kept of the old ones is removed.
+fn rebuild_index(
+    test: &Test,
+    execute: &mut impl FnMut(&[&str], bool) -> Result<(), String>,
+) -> Result<(), String> {
+    let collections = ["RunHistory", "SystemLayout"].map(|it| test.path().join("archive").join(it));
+    if !collections.iter().all(|it| it.join("index.json").exists()) {
+        return Ok(());
+    }
+    execute(&["--rebuild-index", "--yes"], false)?;
+    for entry in collections.iter().flat_map(|it| fs::read_dir(it).unwrap()) {
+        let path = entry.unwrap().path();
+        if path.display().to_string().contains("/index.json.") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    Ok(())
 }
 
 /// Whether an operation was one on a run record.

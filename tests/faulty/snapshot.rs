@@ -32,7 +32,7 @@ impl Snapshot {
             state: BTreeMap::new(),
         };
         for (name, bytes) in tree(test, &["archive"]) {
-            if is_temporary(&name) || name.ends_with(".lock") {
+            if is_temporary(&name) || is_of_a_load(&name) || name.ends_with(".lock") {
                 continue;
             }
             if name.ends_with("/index.json") {
@@ -117,10 +117,33 @@ fn is_temporary(path: &str) -> bool {
     name.starts_with('.') && (name.ends_with(".tmp") || name.starts_with(".upload-"))
 }
 
-/// Every temporary file that is left.
+/// A file that names the documents of a load.
+fn is_of_a_load(path: &str) -> bool {
+    path.contains("/.run_record_archiver.load.")
+}
+
+/// Whether the indexes name all documents of a load: its file is then of no use, and the
+/// next load removes it.
+fn is_published(test: &Test, load: &[u8]) -> bool {
+    let is_named = |line: &str| {
+        let (collection, rest) = line.split_once('/').unwrap();
+        let (oid, _) = rest.split_once(".json ").unwrap();
+        let index = test.path().join("archive").join(collection);
+        let index = fs::read_to_string(index.join("index.json")).unwrap();
+        index.contains(oid)
+    };
+    String::from_utf8_lossy(load).lines().all(is_named)
+}
+
+/// Every temporary file that is left, and every file of a load that is not published.
 pub fn temporaries(test: &Test) -> Vec<String> {
     let all = tree(test, &["work", "archive", "ucondb"]);
-    all.into_keys().filter(|name| is_temporary(name)).collect()
+    all.into_iter()
+        .filter(|(name, bytes)| {
+            is_temporary(name) || is_of_a_load(name) && !is_published(test, bytes)
+        })
+        .map(|(name, _)| name)
+        .collect()
 }
 
 /// The contents of these directories, by path.

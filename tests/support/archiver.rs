@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs;
-use std::io::Read;
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
@@ -14,7 +15,7 @@ use run_record_archiver::run::Run;
 use run_record_archiver::ucondb::UconDb;
 use run_record_archiver::ucondb::directory::DirectoryUconDb;
 
-use super::{copy_tree, project};
+use super::{copy_tree, project, with_default_signals};
 
 /// The line that a record's metadata.txt gets when its run ends.
 const STOP_LINE: &str = "DAQInterface stop time: Wed Mar 18 19:02:11 UTC 2026\n";
@@ -175,7 +176,14 @@ impl Test {
             }
         }
         let config = self.path().join("config.yaml");
-        fs::write(&config, yaml).unwrap();
+        // It holds a password.
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o640)
+            .open(&config);
+        file.unwrap().write_all(yaml.as_bytes()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_run_record_archiver"));
         command.arg(config).args(arguments).stdin(Stdio::null());
         command
@@ -202,8 +210,8 @@ impl Test {
 
     /// Starts the archiver; what it says is there once it has ended.
     pub fn start_and_listen(&self, arguments: &[&str]) -> (Child, JoinHandle<String>) {
-        let mut child = self
-            .command(arguments)
+        let mut child = with_default_signals(&self.command(arguments))
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

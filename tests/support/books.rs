@@ -27,9 +27,11 @@ pub fn assert_readable(test: &Test) -> usize {
     for (name, path) in files(&test.work("")) {
         match name.as_str() {
             name if name.starts_with('.') && name.ends_with(".tmp") => temporary += 1,
-            ".archiver.lock" => assert!(File::open(&path).unwrap().try_lock().is_ok(), "locked"),
-            ".archiver.lock.holder" => {
-                holder::Holder::read(&test.work(".archiver.lock")).unwrap();
+            ".archiver.lock" | ".verify.lock" => {
+                assert!(File::open(&path).unwrap().try_lock().is_ok(), "locked")
+            }
+            ".archiver.lock.holder" | ".verify.lock.holder" => {
+                holder::Holder::read(&path.with_extension("")).unwrap();
             }
             name if name.starts_with("importer_state") || name.starts_with("migrator_state") => {
                 let state = StateStore::new(path, PathBuf::new()).read("").unwrap();
@@ -41,6 +43,7 @@ pub fn assert_readable(test: &Test) -> usize {
             "journal.json"
             | "records.json"
             | "in_progress.json"
+            | "verify.json"
             | "import_failures.json"
             | "migrate_failures.json" => {
                 let text = fs::read_to_string(&path).unwrap();

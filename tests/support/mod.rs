@@ -21,7 +21,7 @@ pub mod ucondb_client;
 pub mod ucondb_server;
 
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,20 @@ use rustix::process::{Pid, Signal, kill_process};
     reason = "each of the two test crates uses a part of it"
 )]
 pub use shared::shared;
+
+/// The same command with signals that are not ignored, as they are where the tests
+/// run in the background of a script or under nohup.
+pub fn with_default_signals(command: &Command) -> Command {
+    let mut outer = Command::new("env");
+    outer
+        .arg("--default-signal=HUP,INT,TERM")
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        outer.env(name, value.unwrap_or_default());
+    }
+    outer
+}
 
 /// Sends a signal as `kill` does.
 pub fn send(child: &Child, signal: Signal) {

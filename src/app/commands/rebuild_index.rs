@@ -6,6 +6,7 @@ use crate::app::session::Session;
 use crate::artdaqdb::filesystem::FilesystemDb;
 use crate::error::{Error, Result};
 use crate::reporter::summary::Summary;
+use crate::run_set::RunSet;
 
 /// Makes new indexes of a FilesystemDB, after asking.
 pub(in crate::app) fn rebuild_index(session: &Session) -> Result<Summary> {
@@ -38,6 +39,26 @@ pub(in crate::app) fn rebuild_index(session: &Session) -> Result<Summary> {
         );
         if let Some(kept) = rebuilt.kept {
             log::info!("  the old index is {}", kept.display());
+        }
+        if let [first, ..] = rebuilt.lost.as_slice() {
+            log::warn!(
+                "  {} document(s) are missing and stay in the index, so that their runs do not look \
+                 whole, such as {}: restore them from a backup",
+                rebuilt.lost.len(),
+                first.display()
+            );
+        }
+        if let [(first, _), ..] = rebuilt.left_out.as_slice() {
+            let runs: RunSet = rebuilt.left_out.iter().map(|(_, run)| *run).collect();
+            log::warn!(
+                "  {} document(s) were left out, of imports that were cut short or failed (run(s) \
+                 {runs}), such as {}: the next import of such a run stores what it lacks",
+                rebuilt.left_out.len(),
+                first.display()
+            );
+            for (document, run) in &rebuilt.left_out {
+                log::debug!("  left out: {}, run {run}", document.display());
+            }
         }
     }
     log::info!(

@@ -17,11 +17,13 @@ use crate::pipeline::forecast::{self, Seen};
 use crate::pipeline::journal::{FailureClass, Journal, RecordNote, Store};
 use crate::pipeline::settle::{self, Readiness};
 use crate::reporter::backlog::{Declaration, Failure, FailureDetails, Remembered};
+use crate::reporter::proof::Proof;
 use crate::reporter::records::{Concern, RecordFindings};
 use crate::reporter::{Inputs, Place, Status, dashboard, history, html, json, text};
 use crate::run::{Run, StageKind};
 use crate::run_record::Snapshot;
 use crate::run_set::RunSet;
+use crate::verify;
 
 /// How many records of a backlog are looked at.
 const LOOKED_AT: usize = 1000;
@@ -65,6 +67,10 @@ pub(in crate::app) fn status(command: &CommandLine, config: &Config) -> Result<b
             forecast::forecast(kind, seen, journal, first_run, &is_whole).ok()
         },
         guard: &|place, runs| vanished(journal.as_ref().ok()?, place, runs),
+        proof: journal
+            .as_ref()
+            .ok()
+            .and_then(|journal| proof(config, journal)),
         first_run,
         command: command_to_repeat(command),
         history: &config.app.work_dir.join(history::FILE),
@@ -83,6 +89,29 @@ pub(in crate::app) fn status(command: &CommandLine, config: &Config) -> Result<b
         None => print(&report)?,
     }
     Ok(status.is_complete())
+}
+
+/// What is known of whether the archived runs are right. What a verification
+/// remembers is left out if it cannot be read.
+fn proof(config: &Config, journal: &Journal) -> Option<Proof> {
+    if !journal.has_begun(StageKind::Migrate) {
+        // Nothing is known of who stored what.
+        return None;
+    }
+    let address = journal.address(Store::Ucondb);
+    let memory = match verify::Memory::read(&config.app.work_dir, &address) {
+        Ok(memory) => memory,
+        Err(error) => {
+            log::warn!("{error}");
+            return None;
+        }
+    };
+    Some(Proof {
+        compared: journal.compared().union(&memory.migrated),
+        not_well: memory.not_well,
+        findings: memory.findings,
+        finished: memory.finished,
+    })
 }
 
 /// Why a place is not taken for the real one. What deserves a look is logged.
@@ -115,6 +144,7 @@ pub(in crate::app) fn check(file: &Path) -> Result<bool> {
     check::run(
         config,
         parts::look_at_artdaqdb,
+        parts::try_tools,
         parts::look_at_ucondb,
         parts::journal,
         &mut stdout,
@@ -234,7 +264,7 @@ fn failures(journal: &Journal, kind: StageKind) -> Result<Vec<Failure>> {
     Ok(all.collect())
 }
 
-fn print(report: &str) -> Result<()> {
+pub(super) fn print(report: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     stdout
         .write_all(report.as_bytes())

@@ -12,11 +12,11 @@ use crate::artdaqdb::index::{Entry, Index, Oid};
 use crate::artdaqdb::run_of;
 use crate::durable::{self, LargeFile, Temporary};
 use crate::error::{Disposition, Error, Remedy, Result};
-use crate::faults::fs::{self, File, Metadata};
+use crate::faults::fs::{self, Metadata};
+use crate::regular_file;
 use crate::run::Run;
 
-/// A collection with what is known of its index, and the entries that wait to be
-/// published.
+/// A collection with what is known of its index.
 #[derive(Debug)]
 pub(super) struct Collection {
     directory: PathBuf,
@@ -31,7 +31,6 @@ pub(super) struct Collection {
     catalogue: Option<Catalogue>,
     /// The whole index.
     index: Option<Box<Index>>,
-    pending: Vec<Entry>,
 }
 
 /// Whether, and in which file, the index was read or written.
@@ -70,7 +69,6 @@ impl Collection {
             stamps: HashMap::new(),
             catalogue: None,
             index: None,
-            pending: Vec::new(),
         }
     }
 
@@ -84,6 +82,15 @@ impl Collection {
         self.read = Read::Not;
         self.catalogue = None;
         self.index = None;
+    }
+
+    /// Whether the index on disk is the one that is known. Forgets it if not.
+    pub(super) fn is_current(&mut self) -> Result<bool> {
+        let is_same = self.read != Read::Not && self.on_disk()? == self.read;
+        if !is_same {
+            self.forget();
+        }
+        Ok(is_same)
     }
 
     /// Where a document stands.
@@ -150,21 +157,6 @@ impl Collection {
         Ok(is_same.then_some(oids))
     }
 
-    /// Adds documents, to become visible with [`publish`](Self::publish).
-    pub(super) fn add(&mut self, entries: Vec<Entry>) {
-        self.pending.extend(entries);
-    }
-
-    /// The entries that wait to be published.
-    pub(super) fn pending(&self) -> &[Entry] {
-        &self.pending
-    }
-
-    /// Takes out the first entries that wait to be published.
-    pub(super) fn take_pending(&mut self, count: usize) -> Vec<Entry> {
-        self.pending.drain(..count).collect()
-    }
-
     /// Makes the directory and an empty index, where they are missing: a
     /// collection of ours always has an index before it has a document, so that
     /// documents without an index always mean that something is wrong.
@@ -210,7 +202,7 @@ impl Collection {
         let failed = |source| Error::io("read", &path, source);
         // What changes from here on is seen when the file is replaced.
         let read = self.on_disk()?;
-        let mut old = match File::open(&path) {
+        let mut old = match regular_file::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file.map_err(failed)?,
         };
@@ -270,7 +262,7 @@ impl Collection {
     /// Reads what readers need; the whole index, if it takes that.
     fn survey(&mut self) -> Result<()> {
         let path = self.index_file();
-        let file = match File::open(&path) {
+        let file = match regular_file::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.index = Some(self.load()?);
                 return Ok(());
@@ -311,10 +303,11 @@ impl Collection {
                 Index::default()
             }
             _ => {
-                let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
-                    io::ErrorKind::InvalidData => self.damaged("it is not UTF-8".into()),
-                    _ => Error::io("read", &path, source),
-                })?;
+                let text =
+                    regular_file::read_to_string(&path).map_err(|source| match source.kind() {
+                        io::ErrorKind::InvalidData => self.damaged("it is not UTF-8".into()),
+                        _ => Error::io("read", &path, source),
+                    })?;
                 Index::parse(&text).map_err(|error| self.damaged(error.to_string()))?
             }
         };

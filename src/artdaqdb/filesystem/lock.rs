@@ -91,6 +91,20 @@ impl ArchiveLock {
         self.take(create(&path)?, path, Access::Exclusive)
     }
 
+    /// The same without waiting: `None` if somebody writes documents.
+    ///
+    /// # Errors
+    /// The lock file can't be opened or locked.
+    pub fn try_all_documents(&self) -> Result<Option<Held>> {
+        let path = self.root.join(DOCUMENTS_FILE);
+        let file = create(&path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Held { path, file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(Error::io("lock", path, source)),
+        }
+    }
+
     /// Waits until no other process of ours uses the index: for replacing it.
     ///
     /// # Errors

@@ -1,17 +1,23 @@
 //! The index against the documents beside it: what is missing on either side,
 //! and a new index made of the documents.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::artdaqdb::document;
+use super::leftovers::{self, Schemas, Sieve};
+use crate::artdaqdb::document::{self, StoredDocument};
 use crate::artdaqdb::index::{Entry, Index, Oid};
-use crate::artdaqdb::run_of;
+use crate::artdaqdb::{SYSTEM_LAYOUT, run_of};
 use crate::durable;
 use crate::error::{Disposition, Error, Result};
-use crate::faults::fs;
+use crate::faults;
+use crate::regular_file;
+use crate::run::Run;
 
 /// How many damaged documents an error names.
 const NAMED: usize = 10;
+/// How many documents that no index names are read to compare.
+const READ: usize = 5000;
 
 /// A collection's documents against its index.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -20,9 +26,12 @@ pub struct Comparison {
     pub documents: usize,
     /// Documents that the index names and the directory lacks.
     pub lost: Vec<Oid>,
-    /// Documents that the index does not name: of an import that was cut short,
-    /// or left out by tools that wrote at the same time.
+    /// Documents that the index does not name and a rebuild would add: left out by
+    /// tools that wrote at the same time.
     pub unnamed: Vec<Oid>,
+    /// Documents that the index does not name and a rebuild leaves out: of imports that
+    /// are under way, were cut short, or failed.
+    pub left_over: Vec<Oid>,
 }
 
 /// What a rebuild found and did in one collection.
@@ -34,42 +43,105 @@ pub struct Rebuilt {
     pub documents: usize,
     /// Where the index that was there is kept.
     pub kept: Option<PathBuf>,
+    /// Documents that were left out, with their runs: of imports that were cut short or
+    /// failed.
+    pub left_out: Vec<(PathBuf, Run)>,
+    /// Documents that are lost and stay in the index.
+    pub lost: Vec<PathBuf>,
 }
 
-/// Compares an index with the documents of its directory, by name alone.
+/// Compares an index with the documents of its directory. Adds the versions to `schemas`
+/// if they are those of the schemas.
 ///
 /// # Errors
 /// The directory can't be read.
-pub(super) fn compare(directory: &Path, index: &Index) -> Result<Comparison> {
+pub(super) fn compare(
+    directory: &Path,
+    index: &Index,
+    loads: &HashMap<Oid, Run>,
+    schemas: &mut Schemas,
+) -> Result<Comparison> {
     let found = documents(directory)?;
-    let mut comparison = Comparison::default();
-    for oid in &found {
-        match index.contains(*oid) {
-            true => comparison.documents += 1,
-            false => comparison.unnamed.push(*oid),
+    let mut comparison = Comparison {
+        lost: index
+            .oids()
+            .iter()
+            .filter(|oid| found.binary_search(oid).is_err())
+            .copied()
+            .collect(),
+        ..Comparison::default()
+    };
+    let has_schemas = directory.ends_with(SYSTEM_LAYOUT);
+    let mut versions = Schemas::new();
+    let sieve = Sieve::new(Some(index), loads, (!has_schemas).then_some(&*schemas));
+    let mut read = 0;
+    for oid in found {
+        if sieve.is_named(oid) {
+            comparison.documents += 1;
+            continue;
+        }
+        read += 1;
+        let stored = match sieve.load(oid) {
+            None if read <= READ => stored(&document_path(directory, oid), oid).ok(),
+            _ => None,
+        };
+        let failed = stored.as_ref().and_then(|it| sieve.failed_import(oid, it));
+        if sieve.load(oid).or(failed).is_some() {
+            comparison.left_over.push(oid);
+        } else {
+            versions.extend(stored.map(|it| it.version));
+            comparison.unnamed.push(oid);
         }
     }
-    comparison.lost = index
-        .oids()
-        .iter()
-        .filter(|oid| found.binary_search(oid).is_err())
-        .copied()
-        .collect();
+    if has_schemas {
+        versions.extend(index.configurations().map(str::to_owned));
+        *schemas = versions;
+    }
     Ok(comparison)
 }
 
-/// Makes a new index of a collection's documents. The index that is there is
-/// kept beside it. The caller holds the archive's lock.
+/// A new index, not written yet.
+pub(super) struct Plan {
+    path: PathBuf,
+    index: Index,
+    left_out: Vec<(PathBuf, Run)>,
+    lost: Vec<PathBuf>,
+}
+
+/// Makes a new index of a collection's documents, and writes nothing. Adds the versions
+/// to `schemas` if they are those of the schemas. The caller holds the archive's locks.
 ///
 /// # Errors
 /// A document can't be read: an index without it would make its run look whole.
-/// Nothing is changed then.
-pub(super) fn rebuild(directory: &Path, suffix: &str) -> Result<Rebuilt> {
+pub(super) fn plan(
+    directory: &Path,
+    loads: &HashMap<Oid, Run>,
+    schemas: &mut Schemas,
+) -> Result<Plan> {
+    let path = directory.join("index.json");
+    // A damaged one is mostly why a new one is made.
+    let old = regular_file::read_to_string(&path).ok();
+    let old = old.and_then(|text| Index::parse(&text).ok());
+    let has_schemas = directory.ends_with(SYSTEM_LAYOUT);
     let mut entries = Vec::new();
     let mut damaged = Vec::new();
-    for oid in documents(directory)? {
-        let path = directory.join(format!("{oid}.json"));
-        match entries_of(&path, oid) {
+    let mut left_out = Vec::new();
+    let sieve = Sieve::new(old.as_ref(), loads, (!has_schemas).then_some(&*schemas));
+    let found = documents(directory)?;
+    for oid in found.iter().copied() {
+        let path = document_path(directory, oid);
+        if let Some(run) = sieve.load(oid) {
+            left_out.push((path, run));
+            continue;
+        }
+        let of_document = stored(&path, oid).and_then(|stored| {
+            if let Some(run) = sieve.failed_import(oid, &stored) {
+                left_out.push((path.clone(), run));
+                return Ok(Vec::new());
+            }
+            entries_of(&stored, oid)
+        });
+        match of_document {
             Ok(of_document) => entries.extend(of_document),
             Err(problem) => damaged.push(format!("{}: {problem}", path.display())),
         }
@@ -93,29 +165,64 @@ pub(super) fn rebuild(directory: &Path, suffix: &str) -> Result<Rebuilt> {
             Disposition::StopStage,
         ));
     }
+    if has_schemas {
+        *schemas = entries.iter().map(|entry| entry.version.clone()).collect();
+    }
     // The order in which they came, as far as the documents tell.
     entries.sort_by(|one, other| (&one.assigned, one.oid).cmp(&(&other.assigned, other.oid)));
     let mut index = Index::default();
     index.extend(&entries);
-
-    let path = directory.join("index.json");
-    let kept = durable::keep(&path, suffix)?;
-    durable::replace(&path, index.write().as_bytes(), durable::SHARED)?;
-    Ok(Rebuilt {
-        index: path,
-        documents: index.len(),
-        kept,
+    let mut lost = Vec::new();
+    if let Some(old) = &old {
+        lost = leftovers::missed(old, &index, &found);
+        index.carry_over(old, &lost);
+    }
+    Ok(Plan {
+        path,
+        index,
+        left_out,
+        lost: lost
+            .iter()
+            .map(|oid| document_path(directory, *oid))
+            .collect(),
     })
+}
+
+impl Plan {
+    /// Writes the index. The one that is there is kept beside it.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(super) fn carry_out(self, suffix: &str) -> Result<Rebuilt> {
+        let kept = durable::keep(&self.path, suffix)?;
+        durable::replace(&self.path, self.index.write().as_bytes(), durable::SHARED)?;
+        Ok(Rebuilt {
+            index: self.path,
+            documents: self.index.len(),
+            kept,
+            left_out: self.left_out,
+            lost: self.lost,
+        })
+    }
+}
+
+fn document_path(directory: &Path, oid: Oid) -> PathBuf {
+    directory.join(format!("{oid}.json"))
+}
+
+/// Reads a document.
+fn stored(path: &Path, oid: Oid) -> Result<StoredDocument, String> {
+    let text = regular_file::read_to_string(path).map_err(|error| error.to_string())?;
+    let stored = document::read(&text).map_err(|error| error.to_string())?;
+    match stored.oid == oid.to_string() {
+        true => Ok(stored),
+        false => Err(format!("it says that it is {:?}", stored.oid)),
+    }
 }
 
 /// What the index says of a document: an entry for each of its configurations
 /// and entities.
-fn entries_of(path: &Path, oid: Oid) -> Result<Vec<Entry>, String> {
-    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
-    let stored = document::read(&text).map_err(|error| error.to_string())?;
-    if stored.oid != oid.to_string() {
-        return Err(format!("it says that it is {:?}", stored.oid));
-    }
+fn entries_of(stored: &StoredDocument, oid: Oid) -> Result<Vec<Entry>, String> {
     let mut entries = Vec::new();
     for configuration in &stored.configurations {
         let run = match stored.runs.first() {
@@ -143,7 +250,7 @@ fn entries_of(path: &Path, oid: Oid) -> Result<Vec<Entry>, String> {
 pub(super) fn documents(directory: &Path) -> Result<Vec<Oid>> {
     let failed = |source| Error::io("read", directory, source);
     let mut oids = Vec::new();
-    for entry in fs::read_dir(directory).map_err(failed)? {
+    for entry in faults::read_dir(directory).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         let oid = name
             .to_str()

@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::failure::failure;
 use crate::error::{Disposition, Error, Remedy, Result};
-use crate::faults::fs::File;
+use crate::regular_file;
 use crate::sys::url::InvalidAddress;
 
 /// The client's certificate and key in one PEM file, as artdaq_database names it.
@@ -165,7 +165,7 @@ impl Address {
 
     /// The driver's own message would not name the file.
     fn check_readable(&self, path: &Path) -> Result<()> {
-        File::open(path).map(drop).map_err(|error| {
+        regular_file::open(path).map(drop).map_err(|error| {
             self.unusable(format!(
                 "cannot read the certificate file {}: {error}.",
                 path.display()

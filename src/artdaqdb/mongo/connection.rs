@@ -255,25 +255,6 @@ impl Connection {
         })
     }
 
-    /// Which of these identities have a document.
-    pub(super) fn taken(
-        &self,
-        collection: &str,
-        ids: &[mongodb::bson::oid::ObjectId],
-    ) -> Result<Vec<mongodb::bson::oid::ObjectId>, DriverError> {
-        let collection: Collection<Document> = self.database.collection(collection);
-        self.persevere(|| {
-            let found = collection
-                .find(doc! { "_id": { "$in": ids } })
-                .projection(doc! { "_id": 1 })
-                .selection_criteria(primary())
-                .run()?;
-            found
-                .map(|document| Ok(document?.get_object_id("_id").unwrap_or_default()))
-                .collect()
-        })
-    }
-
     /// Makes the index by which runs are found, where a collection has none.
     /// Without the right to do so the archive works, but slowly.
     pub(super) fn index(&self, may_create_collection: bool) -> Result<(), DriverError> {

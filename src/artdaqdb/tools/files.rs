@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::artdaqdb::Documents;
 use crate::error::{Error, Result};
+use crate::faults;
 use crate::faults::fs;
 use crate::fhicl;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
@@ -40,7 +41,7 @@ pub(super) fn temporary_directory() -> Result<TempDir> {
 
 /// Removes abandoned directories of ours. Best effort: another user's stay.
 fn sweep(above: &Path) {
-    let Ok(entries) = fs::read_dir(above) else {
+    let Ok(entries) = faults::read_dir(above) else {
         return;
     };
     for entry in entries.flatten() {
@@ -58,16 +59,25 @@ fn sweep(above: &Path) {
 
 /// Why the tools can't load one of the files, if so. They take every path that
 /// has `.fcl` in it and name its entity after it, and every path that has
-/// `schema.fcl` in it for the schema.
+/// `schema.fcl` in it for the schema. They fail at an empty file, and at a name that
+/// ends a string of JSON.
 pub(super) fn refusal(files: &[FclFile]) -> Option<String> {
     let mut entities = BTreeSet::new();
-    for FclFile { entity, .. } in files {
+    for FclFile { entity, text } in files {
         let name = format!("{entity}.fcl");
         if entity.is_empty() || entity.contains(['/', '\0']) {
             return Some(format!("{entity:?} can't be the name of a file"));
         }
         if entity != SCHEMA_ENTITY && name.contains("schema.fcl") {
             return Some(format!("bulkloader would store {name} as the schema"));
+        }
+        if text.trim().is_empty() {
+            return Some(format!("bulkloader can't store {name}, which is empty"));
+        }
+        if entity.contains(['"', '\'', '`', '\\']) || entity.contains(char::is_control) {
+            return Some(format!(
+                "bulkloader can't store a file of the name {name:?}"
+            ));
         }
         if !entities.insert(entity) {
             return Some(format!("{name} is there twice"));
@@ -115,7 +125,7 @@ pub(super) fn read(directory: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut directories = vec![directory.to_path_buf()];
     while let Some(directory) = directories.pop() {
         let failed = |source: io::Error| Error::io("read", &directory, source);
-        for entry in fs::read_dir(&directory).map_err(failed)? {
+        for entry in faults::read_dir(&directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let path = entry.path();
             let kind = entry.file_type().map_err(failed)?;
@@ -191,8 +201,25 @@ mod tests {
     #[test]
     fn names_that_the_tools_would_mistake_are_refused() {
         assert_eq!(refusal(&[file("schema"), file("tpc01")]), None);
-        for entity in ["", "a/b", "x_schema", "schema.fcl"] {
+        for entity in [
+            "",
+            "a/b",
+            "x_schema",
+            "schema.fcl",
+            "a\"b",
+            "a'b",
+            "a\\b",
+            "a\nb",
+        ] {
             assert!(refusal(&[file(entity)]).is_some(), "{entity:?}");
+        }
+        for text in ["", " \n", "\t\r\n"] {
+            let mut empty = file("tpc01");
+            empty.text = text.into();
+            assert!(
+                refusal(&[empty]).is_some_and(|it| it.contains("empty")),
+                "{text:?}"
+            );
         }
         assert!(refusal(&[file("a"), file("a")]).is_some());
     }

@@ -35,18 +35,21 @@ pub(super) struct Local {
 }
 
 impl Local {
-    fn run(&self, tool: Tool, job: &Job, directory: &Path, turn: &Turn) -> Result<Ended> {
-        let program = match &self.tools_dir {
+    fn program(&self, tool: Tool) -> PathBuf {
+        match &self.tools_dir {
             Some(directory) => directory.join(tool.name()),
             None => PathBuf::from(tool.name()),
-        };
+        }
+    }
+
+    fn run(&self, tool: Tool, job: &Job, directory: &Path, turn: &Turn) -> Result<Ended> {
         let threads = match self.archive {
             Some(_) => 1,
             None => thread::available_parallelism()
                 .map_or(1, NonZeroUsize::get)
                 .div_ceil(2),
         };
-        let mut command = Command::new(&program);
+        let mut command = Command::new(self.program(tool));
         command
             .args(["-r", &job.run.to_string(), "-c", job.name, "-p"])
             .arg(directory)
@@ -58,6 +61,11 @@ impl Local {
                 Some(lock) => lock.as_input()?,
                 None => Stdio::null(),
             });
+        self.start(tool, command)
+    }
+
+    fn start(&self, tool: Tool, command: Command) -> Result<Ended> {
+        let program = self.program(tool);
         process::run(command, self.limit).map_err(|error| {
             let place = program.display();
             let failed = |problem: String| unreachable("the tools of artdaq_database", problem);
@@ -114,6 +122,12 @@ impl Place for Local {
         let ended = self.run(Tool::Loader, job, directory.path(), turn)?;
         let view = self.archive.as_deref().map(View::directory);
         Ok((ended, view))
+    }
+
+    fn help(&self, tool: Tool) -> Result<Ended> {
+        let mut command = Command::new(self.program(tool));
+        command.arg("--help").stdin(Stdio::null());
+        self.start(tool, command)
     }
 
     fn download(&self, job: &Job, into: &Path, turn: &Turn) -> Result<Ended> {

@@ -82,11 +82,17 @@ pub(super) fn run_piped<T: Send>(
         return Err(io::Error::other("the program was started without pipes"));
     };
     let (exit, taken) = thread::scope(|scope| {
-        scope.spawn(|| feed(stdin));
-        let taken = scope.spawn(|| take(stdout));
+        let feeding = thread::Builder::new().spawn_scoped(scope, || feed(stdin));
+        let taking = thread::Builder::new().spawn_scoped(scope, || take(stdout));
         // Both threads end with the program: its ends of the pipes close.
-        (child.wait(limit, gives_up), taken.join())
-    });
+        match feeding.and(taking) {
+            Ok(taking) => Ok((child.wait(limit, gives_up), taking.join())),
+            Err(error) => {
+                let _ = child.end();
+                Err(error)
+            }
+        }
+    })?;
     let taken = taken.map_err(|_| io::Error::other("reading what the program says panicked"))?;
     let Some(exit) = exit? else {
         return Ok(None);

@@ -16,12 +16,12 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::process::{self, Ended, Exit};
 use super::view::{Indexes, View};
-use super::{Job, Place, Turn, files, last_words, unreachable};
+use super::{Job, Place, Tool, Turn, files, last_words, unreachable};
 use crate::artdaqdb::filesystem::FilesystemDb;
 use crate::artdaqdb::filesystem::lock::{DOCUMENTS_FILE, INDEX_FILE};
 use crate::error::{Error, Remedy, Result};
 use crate::faults::fs;
-use crate::run::FclFile;
+use crate::run::{FclFile, Run};
 use crate::sys::patience::{Over, Patience};
 
 /// What runs on the other side.
@@ -258,6 +258,17 @@ impl Place for Remote {
         let ended = self.status(directory.path(), ended.said)?;
         let view = self.archive.as_ref().map(|_| self.copy(directory));
         Ok((ended, view))
+    }
+
+    fn help(&self, tool: Tool) -> Result<Ended> {
+        let directory = files::temporary_directory()?;
+        // The tool stands where the name of a configuration does else.
+        let job = Job {
+            run: Run(0),
+            name: tool.name(),
+        };
+        let ended = self.call("help", Some(&job), |_| Ok(()), directory.path())?;
+        self.status(directory.path(), ended.said)
     }
 
     fn download(&self, job: &Job, into: &Path, _: &Turn) -> Result<Ended> {

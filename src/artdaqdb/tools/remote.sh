@@ -24,6 +24,10 @@ for program in flock mktemp nproc tar timeout; do
 done
 
 temporary=${TMPDIR:-/tmp}
+# The tools give their paths to a shell.
+case $temporary in
+    *[!A-Za-z0-9_.,:=@%+/-]*) temporary=/tmp ;;
+esac
 # What a killed predecessor has left; no tool may work for a day.
 find "$temporary" -maxdepth 1 -type d -user "$(id -u)" -name 'run_record_archiver.*' \
     -mtime +0 -exec rm -rf -- {} + 2>/dev/null
@@ -77,22 +81,29 @@ may_look() {
     return 0
 }
 
+# Starts a tool with these arguments, and notes how it ends.
 run_tool() {
     tool=${tools_dir:+$tools_dir/}$1
+    shift
     if ! command -v -- "$tool" >/dev/null; then
         if [ -n "$tools_dir" ]; then
             fail "$tool is missing or can't be run" 11
         fi
-        fail "$1 is not in PATH ($PATH)" 12
+        fail "$tool is not in PATH ($PATH)" 12
     fi
     (
         export ARTDAQ_DATABASE_URI="$uri"
         [ -z "$library_path" ] || export LD_LIBRARY_PATH="$library_path"
         [ -z "$fhicl_path" ] || export FHICL_FILE_PATH="$fhicl_path"
-        exec timeout -k 2 "$limit" "$tool" -r "$run" -c "$configuration" -p "$2" \
-            -t "${threads:-$((($(nproc) + 1) / 2))}"
+        exec timeout -k 2 "$limit" "$tool" "$@"
     ) </dev/null >&2
     printf '%s\n' "$?" >"$work/status"
+}
+
+# Starts a tool on the files.
+process_files() {
+    run_tool "$1" -r "$run" -c "$configuration" -p "$work/files" \
+        -t "${threads:-$((($(nproc) + 1) / 2))}"
 }
 
 # Adds the indexes to the answer that the positional parameters make.
@@ -122,14 +133,19 @@ case $action in
     load)
         tar -xof - -C "$work/files" || fail 'the files did not arrive whole'
         take_turn -x
-        run_tool bulkloader "$work/files"
+        process_files bulkloader
         rm -rf -- "$work/files"
         answer_with_indexes -C "$work" status
         ;;
     download)
         take_turn -s
-        run_tool bulkdownloader "$work/files"
+        process_files bulkdownloader
         answer -C "$work" status files
+        ;;
+    help)
+        # Which connects to no database.
+        run_tool "$configuration" --help
+        answer -C "$work" status
         ;;
     documents)
         take_turn -s

@@ -11,7 +11,7 @@ use crate::artdaqdb::filesystem::FilesystemDb;
 use crate::artdaqdb::index::Index;
 use crate::artdaqdb::{NativeDb, RUN_HISTORY, SYSTEM_LAYOUT};
 use crate::error::{Error, Result};
-use crate::faults::fs;
+use crate::regular_file;
 
 /// The collections that have an index in a FilesystemDB.
 pub(super) const COLLECTIONS: [&str; 2] = [RUN_HISTORY, SYSTEM_LAYOUT];
@@ -105,7 +105,7 @@ impl Indexes {
         let mut indexes = BTreeMap::new();
         for collection in COLLECTIONS {
             let path = root.join(collection).join("index.json");
-            match fs::read(&path) {
+            match regular_file::read(&path) {
                 Ok(bytes) => drop(indexes.insert(collection, bytes)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(Error::io("read", &path, source)),

@@ -1,15 +1,18 @@
 //! Which runs the workers have at this moment: what a process that dies was
 //! working on, so that the next one does not die of it again and again.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 
+use crate::durable;
 use crate::faults::fs;
+use crate::regular_file;
 use crate::run::{Run, StageKind};
 use crate::run_set::RunSet;
-use crate::sys::sync;
+use crate::sys::{boot, sync};
 
 /// The file of the work directory.
 const FILE: &str = "in_progress.json";
@@ -58,9 +61,9 @@ impl ActiveRuns {
     /// Reads what an earlier process of the same boot left, and takes it over.
     /// `None` if it ended, was asked to end, or left nothing.
     pub(in crate::pipeline) fn death(&self, kind: StageKind) -> Option<Death> {
-        let boot = boot_id();
+        let boot = boot::id();
         // Nothing depends on the note but the order of the work.
-        let text = fs::read(&self.path).ok()?;
+        let text = regular_file::read(&self.path).ok()?;
         let left: Note = serde_json::from_slice(&text).ok()?;
         let mut note = self.note();
         *note = Note {
@@ -88,7 +91,7 @@ impl ActiveRuns {
         let mut note = self.note();
         note.stage = kind.verb().to_owned();
         if note.boot.is_empty() {
-            note.boot = boot_id();
+            note.boot = boot::id();
         }
         note.runs = note.runs.union(&one(run));
         self.write(&note);
@@ -125,25 +128,17 @@ impl ActiveRuns {
 
     /// Replaces the file. What fails is left: a lost note costs no data.
     fn write(&self, note: &Note) {
-        let Ok(text) = serde_json::to_vec(note) else {
-            return;
-        };
-        let temporary = self.path.with_file_name(format!(".{FILE}.tmp"));
-        let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &self.path));
-        if written.is_err() {
-            let _ = fs::remove_file(&temporary);
+        if let Ok(text) = serde_json::to_vec(note)
+            && let Ok((temporary, mut file)) = durable::open_temporary(&self.path, durable::PRIVATE)
+            && file.write_all(&text).is_ok()
+        {
+            let _ = durable::publish(temporary);
         }
     }
 }
 
 fn one(run: Run) -> RunSet {
     RunSet::all_of(run..=run)
-}
-
-fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map(|text| text.trim().to_owned())
-        .unwrap_or_default()
 }
 
 impl Death {

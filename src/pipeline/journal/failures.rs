@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable;
 use crate::error::Result;
-use crate::faults::fs;
+use crate::regular_file;
 use crate::run::Run;
 
 /// After which time a failure is tried again for the first time.
@@ -174,7 +174,7 @@ pub fn details_file(failure_log: &Path) -> PathBuf {
 /// # Errors
 /// The file cannot be read.
 pub(super) fn read_details(path: &Path) -> Result<BTreeMap<Run, FailureDetails>> {
-    let bytes = match fs::read(path) {
+    let bytes = match regular_file::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(source) => return Err(crate::error::Error::io("read", path, source)),
@@ -214,6 +214,7 @@ pub(super) fn write_details(path: &Path, details: &BTreeMap<Run, FailureDetails>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::fs;
 
     fn at(hours: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + hours * 3600).unwrap()

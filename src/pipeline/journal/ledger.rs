@@ -80,6 +80,9 @@ impl Journal {
                 notes.saw(*store, self.places.addresses.of(*store), runs);
             }
             if kind == StageKind::Import {
+                // A killed execution may not have come to it.
+                let imported = in_progress.intersection(&survey.archived).copied();
+                notes.imported(&self.places.addresses, &imported.collect());
                 let is_open = |run: u64| {
                     survey.source.contains(&Run(run)) && !survey.archived.contains(&Run(run))
                 };
@@ -170,7 +173,7 @@ impl Ledger<'_> {
             .collect();
         self.in_progress.extend(runs);
         self.is_begun = true;
-        self.write_in_progress(&RunSet::default())
+        self.write_in_progress(&[])
     }
 
     /// Writes down what must be known of runs before they become visible.
@@ -222,7 +225,7 @@ impl Ledger<'_> {
         incomplete.save()?;
         records.save()?;
         drop(records);
-        self.write_in_progress(&archived.iter().map(|(run, _)| *run).collect())
+        self.write_in_progress(archived)
     }
 
     /// Notes that something could not be added to an archived run.
@@ -290,17 +293,22 @@ impl Ledger<'_> {
         })
     }
 
-    fn write_in_progress(&self, archived: &RunSet) -> Result<()> {
+    fn write_in_progress(&self, archived: &[(Run, Done)]) -> Result<()> {
         let importing: RunSet = self.in_progress.iter().copied().collect();
-        let address = self.journal.places.addresses.of(self.archive);
+        let addresses = &self.journal.places.addresses;
+        let all: Vec<Run> = archived.iter().map(|(run, _)| *run).collect();
+        // What only adds to a run that was archived is brought to UconDB by itself.
+        let is_new = |done: &Done| !(done.has_more || done.stored_nothing);
+        let new = archived.iter().filter(|(_, done)| is_new(done));
+        let new: RunSet = new.map(|(run, _)| *run).collect();
         self.journal.change(|notes| {
             let not_updated = &mut notes.stage_mut(self.kind).not_updated;
-            not_updated.retain(|run, _| !archived.contains(Run(*run)));
-            notes.saw(
-                self.archive,
-                address,
-                &archived.iter().collect::<Vec<Run>>(),
-            );
+            not_updated.retain(|run, _| !all.contains(&Run(*run)));
+            notes.saw(self.archive, addresses.of(self.archive), &all);
+            match self.kind {
+                StageKind::Import => notes.imported(addresses, &new),
+                StageKind::Migrate => notes.compared(addresses, &all.iter().copied().collect()),
+            }
             if self.is_begun && self.kind == StageKind::Import {
                 notes.importing = importing;
             }

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Addresses;
 use crate::durable;
 use crate::error::{Error, Result};
-use crate::faults::fs;
 use crate::pipeline::settle::Noted;
+use crate::regular_file;
 use crate::run::{Run, StageKind};
 use crate::run_set::RunSet;
 
@@ -32,6 +33,10 @@ pub(super) struct Notes {
     pub(super) migrate: StageNotes,
     /// Runs that an operator declared to be impossible to archive.
     pub(super) ignored: Vec<Ignored>,
+    /// The runs that this journal's archiver imported, by artdaqDB's address.
+    pub(super) imported: BTreeMap<String, RunSet>,
+    /// The runs whose blob it stored or compared, by UconDB's address.
+    pub(super) compared: BTreeMap<String, RunSet>,
     /// How records looked that had not settled, of open runs, and of archived runs whose
     /// record changed.
     pub(super) looks: BTreeMap<u64, Noted>,
@@ -100,7 +105,7 @@ impl Notes {
     /// A file that cannot be read, or is not what this program writes.
     pub(super) fn read(work_dir: &Path) -> Result<Notes> {
         let path = path(work_dir);
-        match fs::read(&path) {
+        match regular_file::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| Error::State {
                 path,
                 problem: format!(
@@ -154,6 +159,30 @@ impl Notes {
         self.ignored
             .iter()
             .fold(RunSet::default(), |all, it| all.union(&it.runs))
+    }
+
+    /// Notes runs that were imported. What UconDB has of them under their keys may be
+    /// another record, until it is compared.
+    pub(super) fn imported(&mut self, addresses: &Addresses, runs: &RunSet) {
+        if runs.is_empty() {
+            return;
+        }
+        let of = |store| addresses.of(store).to_owned();
+        let imported = self.imported.entry(of(Store::Artdaqdb)).or_default();
+        *imported = imported.union(runs);
+        if let Some(compared) = self.compared.get_mut(&of(Store::Ucondb)) {
+            *compared = compared.difference(runs);
+        }
+    }
+
+    /// Notes runs whose blob was stored or compared.
+    pub(super) fn compared(&mut self, addresses: &Addresses, runs: &RunSet) {
+        if runs.is_empty() {
+            return;
+        }
+        let address = addresses.of(Store::Ucondb).to_owned();
+        let compared = self.compared.entry(address).or_default();
+        *compared = compared.union(runs);
     }
 
     /// Adds runs to those that a store was seen to have.

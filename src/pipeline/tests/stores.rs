@@ -1,6 +1,7 @@
 //! Whose fault a failure is: the store's or the run's.
 
 use super::*;
+use crate::pipeline::journal::FailureClass;
 
 fn numbers(report: &StageReport) -> Vec<u64> {
     let mut runs: Vec<u64> = report.failed.iter().map(|it| it.run.0).collect();
@@ -135,4 +136,19 @@ fn a_store_without_its_known_runs_is_not_taken_for_the_real_one() {
     assert_eq!(fake.log("known runs: is it mounted?").len(), 1);
     fake.survey.archive_exists = false;
     assert!(!fake.run(Mode::Full).has_begun());
+}
+
+#[test]
+fn a_run_that_another_archiver_stored_otherwise_meanwhile_is_a_failure_alone() {
+    let fake = Fake::new(&[1, 2, 3], &[]).refuse(2);
+    let report = fake.run(Mode::Incremental);
+    assert!(matches!(report.ending, Ending::Finished), "{report:?}");
+    assert_eq!(numbers(&report), [2]);
+    assert_eq!(report.archived.len(), 2);
+    assert_eq!(fake.store().failures().unwrap(), runs(&[2]));
+    let failures = fake.journal().failures(StageKind::Import).unwrap();
+    assert_eq!(
+        failures.details(Run(2)).unwrap().class,
+        FailureClass::Permanent
+    );
 }

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use crate::durable;
 use crate::error::Error;
-use crate::faults::fs;
+use crate::regular_file;
 
 use super::{StageFacts, is_failure};
 
@@ -147,11 +147,7 @@ impl Textfile {
     /// lines that are not ours, count for nothing.
     #[must_use]
     pub fn read(path: &Path) -> Textfile {
-        // A FIFO would be waited for; the writing says what is wrong with it.
-        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-            return Textfile::default();
-        }
-        match fs::read_to_string(path) {
+        match regular_file::read_to_string(path) {
             Ok(text) => Textfile::parse(&text),
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
@@ -301,6 +297,7 @@ fn seconds(time: SystemTime) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use crate::faults::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::reporter::stage_report::{Ending, StageReport};
 use crate::reporter::summary::{LISTED_FAILURES, Summary, ranges};
 use crate::run_set::RunSet;
+use crate::sys::text::one_line;
 
 /// How much of a reason is told, in characters; the log has all of it.
 const LONGEST_REASON: usize = 400;
@@ -232,8 +233,7 @@ fn count_of(runs: &RunSet) -> String {
 /// The first line of a reason, without what would break a message's layout.
 fn brief(reason: &str) -> String {
     let line = reason.lines().next().unwrap_or_default();
-    let clean = line.chars().map(|c| if c.is_control() { ' ' } else { c });
-    shorten(&clean.collect::<String>(), LONGEST_REASON)
+    shorten(&one_line(line), LONGEST_REASON)
 }
 
 /// At most so many characters, the last an ellipsis where some are left out.

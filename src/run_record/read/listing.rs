@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use log::Level;
 
 use crate::error::{Error, Result};
+use crate::faults;
 use crate::faults::fs::{self, DirEntry};
 use crate::run::SCHEMA_ENTITY;
 
@@ -98,7 +99,7 @@ impl Listing {
         let failed = |source| Error::io("read", path, source);
         let mut below: BTreeMap<OsString, PathBuf> = BTreeMap::new();
         let mut files: BTreeMap<OsString, DirEntry> = BTreeMap::new();
-        for entry in fs::read_dir(path).map_err(failed)? {
+        for entry in faults::read_dir(path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let kind = entry.file_type();
             let kind = kind.map_err(|source| Error::io("read", entry.path(), source))?;

@@ -41,7 +41,8 @@ impl Address {
             return Err(wrong(shown, Remedy::UrlWithoutCredentials));
         }
         if base.query().is_some() || base.fragment().is_some() {
-            return Err(wrong(base.to_string(), Remedy::UrlWithoutQuery));
+            // The query may be a token.
+            return Err(wrong(without_credentials(base), Remedy::UrlWithoutQuery));
         }
         let path = base.path().trim_end_matches('/').replace(',', "%2C");
         base.set_path(&path);

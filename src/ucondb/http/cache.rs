@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 
 use super::listing::{Listing, Mark};
 use crate::durable;
-use crate::faults::fs;
+use crate::regular_file;
 use crate::run::Run;
 use crate::run_set::RunSet;
 
@@ -94,7 +94,7 @@ impl Kept {
     /// # Errors
     /// Why it can't be used.
     pub(super) fn read(path: &Path, location: &str, now: Timestamp) -> Result<Kept, String> {
-        let text = fs::read_to_string(path).map_err(|error| match error.kind() {
+        let text = regular_file::read_to_string(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => "it does not exist yet".to_owned(),
             _ => format!("it can't be read: {error}"),
         })?;
@@ -201,6 +201,7 @@ fn checksum(listing: &RawValue) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::fs;
 
     const LOCATION: &str = "https://h/app (ev01/configuration)";
     const NOW: i64 = 1_795_419_063_190_000;

@@ -22,6 +22,11 @@ fn main() {
     let directory = PathBuf::from(arguments.next().unwrap());
     let tool = arguments.next().unwrap();
     let rest: Vec<String> = arguments.collect();
+    if rest == ["--help"] {
+        // Some tools of this kind end with 1.
+        println!("usage: {tool} -r RUN -c CONFIGURATION -p PATH -t THREADS");
+        exit(1);
+    }
     let tool = Tool::new(directory, &tool, &rest);
     match tool.name.as_str() {
         "bulkloader" => tool.load(),
