@@ -471,7 +471,7 @@ impl Inspector<'_> {
         }
         let known = before.as_ref().map(|before| &before.differs);
         if !note.differs.is_empty() && known != Some(&note.differs) {
-            log::warn!(
+            log::error!(
                 target: TARGET,
                 "Run {run}: its record is another one than was archived; nothing was changed: {}. \
                  If the record is right: --reimport {run}",
