@@ -70,6 +70,7 @@ impl<'a> Session<'a> {
             batch_size: app.batch_size,
             first_run: self.config.source_files.first_run,
             settle: self.config.source_files.settle,
+            memory_budget: app.memory_budget,
             fuzz: Fuzz {
                 skip_percent: fuzz.random_skip_percent,
                 skip_is_permanent: fuzz.random_skip_retry,
@@ -93,6 +94,7 @@ impl<'a> Session<'a> {
             list_ucondb,
             &self.journal,
             parts::patience(self.config),
+            self.config.app.max_file,
         )
     }
 

@@ -67,6 +67,8 @@ pub struct FilesystemDb {
     is_created: AtomicBool,
     /// Identifies the directory whose runs were listed last, if it existed.
     listed: Mutex<Option<(u64, u64)>>,
+    /// The largest document, in bytes.
+    max_document: u64,
 }
 
 #[derive(Debug)]
@@ -111,6 +113,7 @@ impl FilesystemDb {
             load: Mutex::default(),
             is_created: AtomicBool::new(false),
             listed: Mutex::default(),
+            max_document: super::MAX_DOCUMENT,
             root: root.to_path_buf(),
         }
     }
@@ -122,6 +125,26 @@ impl FilesystemDb {
             locks: ArchiveLock::new(&self.root, shutdown),
             ..self
         }
+    }
+
+    /// Reads and writes no document that is larger, in bytes.
+    #[must_use]
+    pub fn limited(self, max_document: u64) -> FilesystemDb {
+        FilesystemDb {
+            max_document,
+            ..self
+        }
+    }
+
+    /// An error if a document is too large.
+    fn check_size(&self, run: Run, what: &str, size: u64) -> Result<()> {
+        if size <= self.max_document {
+            return Ok(());
+        }
+        let limit = self.max_document / (1024 * 1024);
+        let problem =
+            format!("run {run}: the document of {what} has {size} bytes, more than {limit} MiB");
+        Err(self.refuse(problem).with_remedy(Remedy::RaiseDocumentLimit))
     }
 
     /// The directory of the archive.
@@ -296,6 +319,7 @@ impl FilesystemDb {
             let collection = collection_of(&file.entity);
             let path = self.root.join(collection).join(format!("{oid}.json"));
             let composition = Composition::of(run, file)?;
+            self.check_size(run, &format!("{}.fcl", file.entity), composition.size())?;
             let (temporary, file_of_document) = load.create(collection, &path)?;
             let mut text = Text::new(&mut buffer, file_of_document);
             let assigned = composition.write(version, *oid, &mut text);
@@ -326,6 +350,9 @@ impl FilesystemDb {
             )
             .with_remedy(Remedy::RestoreDocument)
         };
+        if let Ok(found) = fs::metadata(path) {
+            self.check_size(run, &path.display().to_string(), found.len())?;
+        }
         let bytes = regular_file::read(path).map_err(|source| match source.kind() {
             // One document can be lost, or all with the disk that they are on.
             std::io::ErrorKind::NotFound => Error::artdaqdb(
@@ -632,6 +659,12 @@ impl ArtdaqDb for FilesystemDb {
             }
         }
         Ok(Some(Oid::of_names(&[&names]).to_string()))
+    }
+
+    fn weight(&self, run: Run) -> Result<Option<u64>> {
+        let paths = self.document_paths(run)?;
+        let sizes = paths.iter().filter_map(|path| fs::metadata(path).ok());
+        Ok(Some(sizes.map(|found| found.len()).sum()))
     }
 
     fn read(&self, run: Run) -> Result<Configuration> {

@@ -31,7 +31,11 @@ pub struct Importer<'a> {
     patience: Patience,
     is_local: bool,
     schema: FclFile,
+    max_file_bytes: u64,
 }
+
+/// How many bytes of documents a byte of a record's files becomes, as a rule.
+const DOCUMENTS_BY_FILES: u64 = 4;
 
 /// What the import stage does with a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +80,7 @@ impl<'a> Importer<'a> {
         list_ucondb: ListUcondb<'a>,
         journal: &'a Journal,
         patience: Patience,
+        max_file_bytes: u64,
     ) -> Result<Importer<'a>> {
         Ok(Importer {
             run_records_dir,
@@ -86,12 +91,14 @@ impl<'a> Importer<'a> {
             patience,
             is_local: settle::is_local(run_records_dir),
             schema: read_schema(fcl_conf_dir)?,
+            max_file_bytes,
         })
     }
 
     fn options(&self) -> Options<'a> {
         Options {
             generate: self.generate,
+            max_file_bytes: self.max_file_bytes,
         }
     }
 
@@ -275,6 +282,12 @@ impl Stage for Importer<'_> {
 
     fn kind(&self) -> StageKind {
         StageKind::Import
+    }
+
+    fn weight(&self, job: &ImportJob) -> u64 {
+        let (ImportJob::New { record, .. } | ImportJob::Complete { record, .. }) = job;
+        // A record that can't be looked at fails when it is read.
+        Snapshot::take(record).map_or(0, |it| it.size().saturating_mul(DOCUMENTS_BY_FILES))
     }
 
     fn destination(&self) -> &str {

@@ -19,8 +19,8 @@ use listing::Listing;
 /// The configuration name of a run record that has none.
 pub const DEFAULT_CONFIGURATION: &str = "standard";
 
-/// The largest file that is read, in bytes. The largest known .fcl is a
-/// thousandth of this.
+/// The largest file that is read unless the configuration says otherwise, in bytes.
+/// The largest known .fcl is a thousandth of this.
 pub const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 
 /// How a run record is read.
@@ -28,6 +28,8 @@ pub const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 pub struct Options<'a> {
     /// Which files to make, `fhiclize_generate` of the configuration.
     pub generate: &'a BTreeSet<Generated>,
+    /// The largest file that is read, in bytes.
+    pub max_file_bytes: u64,
 }
 
 /// A run record, ready to be archived.
@@ -84,7 +86,7 @@ impl RunRecord {
         }
         let mut files = Vec::with_capacity(listing.fcl.len() + Generated::ALL.len());
         for (entity, file) in &listing.fcl {
-            let text = read_text(run, &path.join(file))?;
+            let text = read_text(run, options.max_file_bytes, &path.join(file))?;
             if text.trim().is_empty() {
                 log::warn!("run {run}: {} is empty", Path::new(file).display());
             }
@@ -98,14 +100,14 @@ impl RunRecord {
         let metadata = listing
             .txt
             .contains("metadata.txt")
-            .then(|| read_text(run, &path.join("metadata.txt")))
+            .then(|| read_text(run, options.max_file_bytes, &path.join("metadata.txt")))
             .transpose()?;
         let mut made = BTreeSet::new();
         for generated in wanted {
             let text = match (generated.source(), &metadata) {
                 ("metadata.txt", None) => continue,
                 ("metadata.txt", Some(text)) => text.clone(),
-                (source, _) => read_text(run, &path.join(source))?,
+                (source, _) => read_text(run, options.max_file_bytes, &path.join(source))?,
             };
             let Some(converted) = generate(generated, run, &text) else {
                 continue;
@@ -146,7 +148,7 @@ impl RunRecord {
         if !listing.txt.contains("metadata.txt") {
             return Ok(Update::default());
         }
-        let metadata = read_text(run, &path.join("metadata.txt"))?;
+        let metadata = read_text(run, options.max_file_bytes, &path.join("metadata.txt"))?;
         Ok(update(&metadata, &listing, options))
     }
 }
@@ -203,26 +205,26 @@ fn configuration(run: Run, metadata: Option<&str>) -> String {
 }
 
 /// Reads a regular file of a run record as text.
-fn read_text(run: Run, path: &Path) -> Result<String> {
+fn read_text(run: Run, limit: u64, path: &Path) -> Result<String> {
     let failed = |source| Error::io("read", path, source);
     let file = regular_file::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
     let mut bytes = Vec::new();
-    if size <= MAX_FILE_BYTES {
+    if size <= limit {
         bytes.reserve_exact(usize::try_from(size).unwrap_or_default() + 1);
         // A file may grow while it is read: never past the limit.
-        file.take(MAX_FILE_BYTES + 1)
+        file.take(limit.saturating_add(1))
             .read_to_end(&mut bytes)
             .map_err(failed)?;
     }
     let size = size.max(bytes.len() as u64);
-    if size > MAX_FILE_BYTES {
+    if size > limit {
         return Err(Error::RunRecord {
             path: path.to_path_buf(),
             problem: format!(
-                "has {size} bytes, more than the {} MiB that a file of a run record may have; \
-                 it is no configuration",
-                MAX_FILE_BYTES / 1024 / 1024
+                "has {size} bytes, more than the {} MiB of app.max_file_mb; if it is a \
+                 configuration, raise that",
+                limit / 1024 / 1024
             ),
         });
     }
