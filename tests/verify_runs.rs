@@ -367,6 +367,7 @@ fn a_share_ends_with_its_time() {
     let stores = Stores {
         run_records_dir: &records,
         generate: &generate,
+        max_file_bytes: 1 << 20,
         artdaqdb: &artdaqdb,
         ucondb: &ucondb,
         change: &|_, _| Change::Unknown,
