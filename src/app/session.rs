@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::pipeline::importer::ListUcondb;
 use crate::pipeline::{self, Fuzz, Importer, Journal, MigrateOptions, Migrator, Settings};
 use crate::run::Run;
-use crate::run_record::Generated;
+use crate::run_record::{self, Generated};
 use crate::shutdown::Shutdown;
 use crate::ucondb::UconDb;
 use crate::ucondb::http::ListingCache;
@@ -89,12 +89,14 @@ impl<'a> Session<'a> {
         Importer::new(
             &self.config.source_files.run_records_dir,
             &self.config.artdaq_db.fcl_conf_dir,
-            &self.generate,
+            run_record::Options {
+                generate: &self.generate,
+                max_file_bytes: self.config.app.max_file,
+            },
             self.artdaqdb.as_ref(),
             list_ucondb,
             &self.journal,
             parts::patience(self.config),
-            self.config.app.max_file,
         )
     }
 

@@ -13,7 +13,7 @@ use crate::faults::{self, fs};
 use crate::fhicl;
 use crate::regular_file;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY, StageKind};
-use crate::run_record::{self, Generated, Options, RunRecord, Snapshot};
+use crate::run_record::{self, Options, RunRecord, Snapshot};
 
 /// The log's module name for the stage.
 const TARGET: &str = StageKind::Import.target();
@@ -24,14 +24,13 @@ pub type ListUcondb<'a> = &'a (dyn Fn() -> Result<BTreeSet<Run>> + Sync);
 /// The import stage.
 pub struct Importer<'a> {
     run_records_dir: &'a Path,
-    generate: &'a BTreeSet<Generated>,
+    reading: Options<'a>,
     artdaqdb: &'a dyn ArtdaqDb,
     list_ucondb: ListUcondb<'a>,
     journal: &'a Journal,
     patience: Patience,
     is_local: bool,
     schema: FclFile,
-    max_file_bytes: u64,
 }
 
 /// How many bytes of documents a byte of a record's files becomes, as a rule.
@@ -75,31 +74,26 @@ impl<'a> Importer<'a> {
     pub fn new(
         run_records_dir: &'a Path,
         fcl_conf_dir: &Path,
-        generate: &'a BTreeSet<Generated>,
+        reading: Options<'a>,
         artdaqdb: &'a dyn ArtdaqDb,
         list_ucondb: ListUcondb<'a>,
         journal: &'a Journal,
         patience: Patience,
-        max_file_bytes: u64,
     ) -> Result<Importer<'a>> {
         Ok(Importer {
             run_records_dir,
-            generate,
+            reading,
             artdaqdb,
             list_ucondb,
             journal,
             patience,
             is_local: settle::is_local(run_records_dir),
             schema: read_schema(fcl_conf_dir)?,
-            max_file_bytes,
         })
     }
 
     fn options(&self) -> Options<'a> {
-        Options {
-            generate: self.generate,
-            max_file_bytes: self.max_file_bytes,
-        }
+        self.reading
     }
 
     /// Adds to a survey the archived runs whose record got its stop time since,
