@@ -177,8 +177,8 @@ impl FilesystemDb {
         Ok(comparisons)
     }
 
-    /// Makes new indexes of the documents; the old ones are kept beside them. What is
-    /// left of imports that were cut short or failed is left out.
+    /// Makes new indexes of the documents; the old ones are kept beside the collections.
+    /// What is left of imports that were cut short or failed is left out.
     ///
     /// # Errors
     /// There is no archive; a document can't be read; an index can't be written.
