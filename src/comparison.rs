@@ -266,6 +266,7 @@ mod tests {
         let generate = BTreeSet::from(Generated::ALL);
         let options = Options {
             generate: &generate,
+            max_file_bytes: 1 << 20,
         };
         RecordFiles::read(Run(7), directory.path(), &options).unwrap()
     }

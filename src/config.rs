@@ -88,6 +88,12 @@ pub struct App {
     pub run_process_retries: u32,
     /// The pause before another attempt.
     pub retry_delay_seconds: Duration,
+    /// The largest file of a run record, in bytes.
+    pub max_file: u64,
+    /// The largest document of artdaqDB, in bytes.
+    pub max_document: u64,
+    /// How many bytes of documents may be in work at once.
+    pub memory_budget: u64,
     /// The least level that is logged.
     pub log_level: log::LevelFilter,
 }

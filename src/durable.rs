@@ -136,15 +136,22 @@ pub fn replace_entry(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
 /// # Errors
 /// The file can't be read, or the copy not written.
 pub fn keep(path: &Path, suffix: &str) -> Result<Option<PathBuf>> {
+    let mut kept = path.as_os_str().to_owned();
+    kept.push(format!(".{suffix}"));
+    keep_as(path, PathBuf::from(kept))
+}
+
+/// The same with another path for the copy.
+///
+/// # Errors
+/// As for [`keep`].
+pub fn keep_as(path: &Path, kept: PathBuf) -> Result<Option<PathBuf>> {
     let failed = |source| Error::io("copy", path, source);
     let contents = match regular_file::read(path) {
         Ok(contents) => contents,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(failed(source)),
     };
-    let mut kept = path.as_os_str().to_owned();
-    kept.push(format!(".{suffix}"));
-    let kept = PathBuf::from(kept);
     if !faults::exists(&kept) {
         let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
         replace(&kept, &contents, mode & 0o777)?;

@@ -24,6 +24,7 @@ pub use plan::Plan;
 pub use recheck::Recheck;
 pub use settle::{Noted, Patience, Readiness};
 
+mod budget;
 mod compare;
 pub mod event;
 pub mod forecast;
@@ -69,6 +70,13 @@ pub trait Stage: Sync {
     /// # Errors
     /// The error's disposition says what becomes of the run.
     fn process(&self, job: &Self::Job) -> Result<Done, Fault>;
+
+    /// About how many bytes of documents a job has in memory: as much of the budget it
+    /// takes. 0 if that cannot be told.
+    fn weight(&self, job: &Self::Job) -> u64 {
+        let _ = job;
+        0
+    }
 
     /// Makes the runs processed so far durable and visible; only then do they
     /// count as archived. Returns those that failed in that alone.
@@ -333,6 +341,8 @@ pub struct Settings {
     pub first_run: Option<Run>,
     /// For how long nothing of a record must have changed before it is archived.
     pub settle: Duration,
+    /// How many bytes of documents may be in work at once.
+    pub memory_budget: u64,
     /// Failures made on purpose, for trials.
     pub fuzz: Fuzz,
     /// Whether to say what would be done, and to do nothing.

@@ -41,6 +41,8 @@ pub struct Stores<'a> {
     pub run_records_dir: &'a Path,
     /// The files that the archiver makes itself.
     pub generate: &'a BTreeSet<Generated>,
+    /// The largest file of a record that is read, in bytes.
+    pub max_file_bytes: u64,
     /// artdaqDB.
     pub artdaqdb: &'a dyn ArtdaqDb,
     /// UconDB's folder of finished runs.

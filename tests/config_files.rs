@@ -663,7 +663,7 @@ fn documentation_and_example_know_the_same_keys_as_the_program() {
         let expected = format!("{section}.{key}: expected one value, found a list");
         assert!(message.contains(&expected), "{expected}\n{message}");
     }
-    assert_eq!(keys, 60);
+    assert_eq!(keys, 63);
 }
 
 #[cfg(feature = "mongodb")]

@@ -31,6 +31,7 @@ mod lock_and_signals;
 mod logging_lines;
 mod logging_rotation;
 mod manual_greps;
+mod memory_limits;
 mod metrics_carbon;
 mod metrics_prometheus;
 mod mongodb_documents;

@@ -27,6 +27,7 @@ fn read(path: &Path) -> Result<RunRecord> {
     let generate = BTreeSet::from(Generated::ALL);
     let options = Options {
         generate: &generate,
+        max_file_bytes: MAX_FILE_BYTES,
     };
     RunRecord::read(Run(12_500), path, &options)
 }
@@ -189,6 +190,7 @@ fn only_what_is_asked_for_is_generated() {
     let generate = BTreeSet::from([Generated::Boot]);
     let options = Options {
         generate: &generate,
+        max_file_bytes: MAX_FILE_BYTES,
     };
     let path = sample("run_records/12502");
     let record = RunRecord::read(Run(12_502), &path, &options).expect("a run record");
@@ -223,6 +225,7 @@ fn the_update_appears_with_the_stop_time() {
     let generate = BTreeSet::from(Generated::ALL);
     let options = Options {
         generate: &generate,
+        max_file_bytes: MAX_FILE_BYTES,
     };
     let update = || RunRecord::read_update(Run(1), directory.path(), &options).expect("read");
     assert!(!update().has_stop_time);
@@ -368,8 +371,8 @@ fn a_file_too_large_to_be_a_configuration_is_refused_unread() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{}: has 268435457 bytes, more than the 256 MiB that a file of a run record may have; \
-             it is no configuration",
+            "{}: has 268435457 bytes, more than the 256 MiB of app.max_file_mb; if it is a \
+             configuration, raise that",
             path.display()
         )
     );

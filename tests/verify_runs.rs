@@ -7,6 +7,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::archiver::{Ended, Test};
+use crate::support::ucondb_server::{
+    Action, FOLDER, Fault, OBJECT, Options as ServerOptions, PASSWORD, Transport, USER,
+    UconDbServer,
+};
 use crate::support::{copy_tree, fcl, project, shared, wait_until};
 use bytes::Bytes;
 use run_record_archiver::artdaqdb::ArtdaqDb;
@@ -363,6 +367,7 @@ fn a_share_ends_with_its_time() {
     let stores = Stores {
         run_records_dir: &records,
         generate: &generate,
+        max_file_bytes: 1 << 20,
         artdaqdb: &artdaqdb,
         ucondb: &ucondb,
         change: &|_, _| Change::Unknown,
@@ -398,17 +403,24 @@ fn a_share_ends_with_its_time() {
 
 #[test]
 fn archiving_goes_on_beside_a_verification() {
-    let test = archived();
-    // A FIFO in the place of a blob: the verification waits for its writer.
-    let blob = fs::read(blob_file(&test, 2)).unwrap();
-    fs::remove_file(blob_file(&test, 2)).unwrap();
-    let made = Command::new("mkfifo")
-        .arg(blob_file(&test, 2))
-        .status()
-        .unwrap();
-    assert!(made.success());
+    let server = UconDbServer::start(ServerOptions {
+        transport: Transport::KeepAlive,
+        ..ServerOptions::default()
+    });
+    let test = Test::in_memory()
+        .set("ucon_db.server_url", &server.url())
+        .set("ucon_db.folder_name", FOLDER)
+        .set("ucon_db.object_name", OBJECT)
+        .set("ucon_db.writer_user", USER)
+        .set("ucon_db.writer_password", &format!("'{PASSWORD}'"))
+        .set("ucon_db.timeout_seconds", "300")
+        .records_in(1..=4);
+    test.run(&[]).exits(0);
+    // The verification waits for a blob.
+    let before = server.count("GET", "/data/");
+    server.fault(Fault::on("GET", "/data/").then(Action::StallAnswer));
     let mut verification = test.start(&["--verify"]);
-    wait_until("the lock", || test.work(".verify.lock").exists());
+    wait_until("the request", || server.count("GET", "/data/") > before);
     let test = test.record(5);
     let journal = test.work("journal.json");
     test.run(&["--incremental"])
@@ -419,7 +431,8 @@ fn archiving_goes_on_beside_a_verification() {
         .exits(1)
         .says("LockExistsError")
         .says(".verify.lock");
-    fs::write(blob_file(&test, 2), blob).unwrap();
+    // Ends the connection on which it waits.
+    server.close_connections();
     let ended = wait(&mut verification);
     assert_eq!(ended, Some(0));
     assert_eq!(fs::read(&journal).unwrap(), written);

@@ -20,7 +20,9 @@ const INCOMPLETE_RUNS: &str = "incomplete_runs.json";
 /// The artdaqDB of the configuration, through the real tools if it says so.
 pub(super) fn open_artdaqdb(config: &Config, shutdown: &Shutdown) -> Result<Box<dyn ArtdaqDb>> {
     let uri = &config.artdaq_db.database_uri;
-    Ok(artdaqdb::open(uri, tools(config, shutdown), shutdown))
+    let max_document = config.app.max_document;
+    let tools = tools(config, shutdown);
+    Ok(artdaqdb::open_limited(uri, tools, shutdown, max_document))
 }
 
 /// The same for a mode that only looks.

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::pipeline::importer::{ListUcondb, RecheckSettings};
 use crate::pipeline::{self, Fuzz, Importer, Journal, MigrateOptions, Migrator, Settings};
 use crate::run::Run;
-use crate::run_record::Generated;
+use crate::run_record::{self, Generated};
 use crate::shutdown::Shutdown;
 use crate::ucondb::UconDb;
 use crate::ucondb::http::ListingCache;
@@ -70,6 +70,7 @@ impl<'a> Session<'a> {
             batch_size: app.batch_size,
             first_run: self.config.source_files.first_run,
             settle: self.config.source_files.settle,
+            memory_budget: app.memory_budget,
             fuzz: Fuzz {
                 skip_percent: fuzz.random_skip_percent,
                 skip_is_permanent: fuzz.random_skip_retry,
@@ -88,7 +89,10 @@ impl<'a> Session<'a> {
         Importer::new(
             &self.config.source_files.run_records_dir,
             &self.config.artdaq_db.fcl_conf_dir,
-            &self.generate,
+            run_record::Options {
+                generate: &self.generate,
+                max_file_bytes: self.config.app.max_file,
+            },
             self.artdaqdb.as_ref(),
             list_ucondb,
             &self.journal,

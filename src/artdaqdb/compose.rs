@@ -42,6 +42,11 @@ impl<'a> Composition<'a> {
         Ok(Composition { run, file, tree })
     }
 
+    /// About how many bytes the document has as JSON.
+    pub(super) fn size(&self) -> u64 {
+        document::size(&self.tree) as u64
+    }
+
     /// Writes the document, for configuration `version` (`<run>/<name>`). Returns the
     /// time at which it was assigned: now, or just after `last`, whatever the clock says.
     pub(super) fn write(

@@ -24,7 +24,7 @@ pub(super) use sink::Key;
 pub(super) use sink::Sink;
 pub(super) use text::Text;
 pub use write::write;
-pub(super) use write::write_to;
+pub(super) use write::{size, write_to};
 
 use crate::run::Run;
 

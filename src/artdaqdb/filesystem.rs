@@ -70,6 +70,8 @@ pub struct FilesystemDb {
     is_created: AtomicBool,
     /// Identifies the directory whose runs were listed last, if it existed.
     listed: Mutex<Option<(u64, u64)>>,
+    /// The largest document, in bytes.
+    max_document: u64,
 }
 
 #[derive(Debug)]
@@ -114,6 +116,7 @@ impl FilesystemDb {
             load: Mutex::default(),
             is_created: AtomicBool::new(false),
             listed: Mutex::default(),
+            max_document: super::MAX_DOCUMENT,
             root: root.to_path_buf(),
         }
     }
@@ -125,6 +128,26 @@ impl FilesystemDb {
             locks: ArchiveLock::new(&self.root, shutdown),
             ..self
         }
+    }
+
+    /// Reads and writes no document that is larger, in bytes.
+    #[must_use]
+    pub fn limited(self, max_document: u64) -> FilesystemDb {
+        FilesystemDb {
+            max_document,
+            ..self
+        }
+    }
+
+    /// An error if a document is too large.
+    fn check_size(&self, run: Run, what: &str, size: u64) -> Result<()> {
+        if size <= self.max_document {
+            return Ok(());
+        }
+        let limit = self.max_document / (1024 * 1024);
+        let problem =
+            format!("run {run}: the document of {what} has {size} bytes, more than {limit} MiB");
+        Err(self.refuse(problem).with_remedy(Remedy::RaiseDocumentLimit))
     }
 
     /// The directory of the archive.
@@ -157,8 +180,8 @@ impl FilesystemDb {
         Ok(comparisons)
     }
 
-    /// Makes new indexes of the documents; the old ones are kept beside them. What is
-    /// left of imports that were cut short or failed is left out.
+    /// Makes new indexes of the documents; the old ones are kept beside the collections.
+    /// What is left of imports that were cut short or failed is left out.
     ///
     /// # Errors
     /// There is no archive; a document can't be read; an index can't be written.
@@ -300,6 +323,7 @@ impl FilesystemDb {
             let collection = collection_of(&file.entity);
             let path = self.root.join(collection).join(format!("{oid}.json"));
             let composition = Composition::of(run, file)?;
+            self.check_size(run, &format!("{}.fcl", file.entity), composition.size())?;
             let (temporary, file_of_document) = load.create(collection, &path)?;
             let mut text = Text::new(&mut buffer, file_of_document);
             let assigned = composition.write(version, *oid, last, &mut text);
@@ -330,6 +354,9 @@ impl FilesystemDb {
             )
             .with_remedy(Remedy::RestoreDocument)
         };
+        if let Ok(found) = fs::metadata(path) {
+            self.check_size(run, &path.display().to_string(), found.len())?;
+        }
         let bytes = regular_file::read(path).map_err(|source| match source.kind() {
             // One document can be lost, or all with the disk that they are on.
             std::io::ErrorKind::NotFound => Error::artdaqdb(
@@ -673,6 +700,12 @@ impl ArtdaqDb for FilesystemDb {
             }
         }
         Ok(Some(Oid::of_names(&[&names]).to_string()))
+    }
+
+    fn weight(&self, run: Run) -> Result<Option<u64>> {
+        let paths = self.document_paths(run)?;
+        let sizes = paths.iter().filter_map(|path| fs::metadata(path).ok());
+        Ok(Some(sizes.map(|found| found.len()).sum()))
     }
 
     fn read(&self, run: Run) -> Result<Configuration> {

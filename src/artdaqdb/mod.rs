@@ -150,6 +150,15 @@ pub trait ArtdaqDb: Send + Sync {
         Ok(None)
     }
 
+    /// How many bytes the documents of a run have. `None` if it cannot be told cheaply.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    fn weight(&self, run: Run) -> Result<Option<u64>> {
+        let _ = run;
+        Ok(None)
+    }
+
     /// Reads a run back.
     ///
     /// # Errors
@@ -285,9 +294,25 @@ pub fn open(
     tools: Option<tools::Settings>,
     shutdown: &Shutdown,
 ) -> Box<dyn ArtdaqDb> {
+    open_limited(uri, tools, shutdown, MAX_DOCUMENT)
+}
+
+/// The largest document of a FilesystemDB unless the configuration says otherwise, in
+/// bytes.
+pub const MAX_DOCUMENT: u64 = 1024 * 1024 * 1024;
+
+/// The same with another limit for documents. MongoDB has one of its own.
+#[must_use]
+pub fn open_limited(
+    uri: &ArtdaqUri,
+    tools: Option<tools::Settings>,
+    shutdown: &Shutdown,
+    max_document: u64,
+) -> Box<dyn ArtdaqDb> {
     match (&uri.kind, tools) {
         (Kind::Directory(root), None) => {
-            Box::new(filesystem::FilesystemDb::at(root).heeding(shutdown))
+            let db = filesystem::FilesystemDb::at(root).heeding(shutdown);
+            Box::new(db.limited(max_document))
         }
         (Kind::Directory(root), Some(settings)) => {
             Box::new(tools::ToolsDb::directory(root, settings))

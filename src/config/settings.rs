@@ -15,6 +15,10 @@ use crate::run::Run;
 use crate::run_record::Generated;
 use crate::ucondb::UconUrl;
 
+/// A megabyte as memory is counted, and how many a limit may have.
+const MB: u64 = 1024 * 1024;
+const MOST_MB: u64 = 1024 * 1024;
+
 /// The sections of the top level.
 const SECTIONS: [&str; 9] = [
     "app",
@@ -206,6 +210,9 @@ fn app(mut section: Section<'_>) -> App {
             std::time::Duration::from_secs(3),
             seconds(0.0..=3600.0),
         ),
+        max_file: section.or("max_file_mb", 256, whole(1..=MOST_MB)) * MB,
+        max_document: section.or("max_document_mb", 1024, whole(1..=MOST_MB)) * MB,
+        memory_budget: section.or("memory_budget_mb", 1024, whole(1..=MOST_MB)) * MB,
         log_level: section.or("log_level", log::LevelFilter::Info, level),
         work_dir,
         import_state_file,

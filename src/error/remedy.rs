@@ -28,6 +28,8 @@ pub enum Remedy {
     RestoreDocument,
     /// Another program holds a lock of the archive.
     FindLockHolder,
+    /// A document is larger than the configuration allows.
+    RaiseDocumentLimit,
     /// An import was cut short.
     ImportAgain,
     /// The real tools can't store a file of the run.
@@ -156,6 +158,7 @@ impl fmt::Display for Remedy {
             Remedy::FindLockHolder => {
                 "find it with `fuser -v` on the file, and let it end or end it"
             }
+            Remedy::RaiseDocumentLimit => "if it is a configuration, raise app.max_document_mb",
             Remedy::ImportAgain => "import it again with --import-only",
             Remedy::ImportWithoutTools => "import this run with artdaq_db.use_tools: false",
             Remedy::RaiseToolsTimeout => {

@@ -28,7 +28,7 @@ pub type ListUcondb<'a> = &'a (dyn Fn() -> Result<BTreeSet<Run>> + Sync);
 /// The import stage.
 pub struct Importer<'a> {
     run_records_dir: &'a Path,
-    generate: &'a BTreeSet<Generated>,
+    reading: Options<'a>,
     artdaqdb: &'a dyn ArtdaqDb,
     list_ucondb: ListUcondb<'a>,
     journal: &'a Journal,
@@ -52,6 +52,9 @@ pub struct RecheckSettings {
     /// Only the records of these runs.
     pub only: Option<RunSet>,
 }
+
+/// How many bytes of documents a byte of a record's files becomes, as a rule.
+const DOCUMENTS_BY_FILES: u64 = 4;
 
 /// What the import stage does with a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +103,7 @@ impl<'a> Importer<'a> {
     pub fn new(
         run_records_dir: &'a Path,
         fcl_conf_dir: &Path,
-        generate: &'a BTreeSet<Generated>,
+        reading: Options<'a>,
         artdaqdb: &'a dyn ArtdaqDb,
         list_ucondb: ListUcondb<'a>,
         journal: &'a Journal,
@@ -108,7 +111,7 @@ impl<'a> Importer<'a> {
     ) -> Result<Importer<'a>> {
         Ok(Importer {
             run_records_dir,
-            generate,
+            reading,
             artdaqdb,
             list_ucondb,
             journal,
@@ -140,9 +143,7 @@ impl<'a> Importer<'a> {
     }
 
     fn options(&self) -> Options<'a> {
-        Options {
-            generate: self.generate,
-        }
+        self.reading
     }
 
     /// Adds to a survey what a look at the records of archived runs brings.
@@ -447,6 +448,14 @@ impl Stage for Importer<'_> {
 
     fn kind(&self) -> StageKind {
         StageKind::Import
+    }
+
+    fn weight(&self, job: &ImportJob) -> u64 {
+        let (ImportJob::New { record, .. }
+        | ImportJob::Complete { record, .. }
+        | ImportJob::Replace { record, .. }) = job;
+        // A record that can't be looked at fails when it is read.
+        Snapshot::take(record).map_or(0, |it| it.size().saturating_mul(DOCUMENTS_BY_FILES))
     }
 
     fn destination(&self) -> &str {

@@ -294,6 +294,11 @@ impl Stage for Migrator<'_> {
         StageKind::Migrate
     }
 
+    fn weight(&self, job: &MigrateJob) -> u64 {
+        // What can't be looked at fails when it is read.
+        self.artdaqdb.weight(job.run()).ok().flatten().unwrap_or(0)
+    }
+
     fn destination(&self) -> &str {
         self.ucondb.location()
     }

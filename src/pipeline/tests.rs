@@ -81,6 +81,7 @@ impl Fake {
                 batch_size: 0,
                 first_run: None,
                 settle: Duration::ZERO,
+                memory_budget: u64::MAX,
                 fuzz: Fuzz::default(),
                 dry_run: false,
             },

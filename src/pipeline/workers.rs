@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::budget::Budget;
 use super::event::{Counts, Event, FailedAttempt, Outcome};
 use super::journal::{FailureClass, FailureDetails, Ledger, is_same_reason};
 use super::{
@@ -181,6 +182,7 @@ fn run_part<S: Stage>(
         in_work: AtomicUsize::new(0),
         untried: AtomicUsize::new(0),
         retries_end: OnceLock::new(),
+        budget: Budget::new(context.settings.memory_budget),
     };
     let (sender, answers) = channel();
     thread::scope(|scope| {
@@ -223,6 +225,8 @@ struct Shared<'j, S: Stage> {
     untried: AtomicUsize,
     /// Until when failed runs are tried again, from the first one on.
     retries_end: OnceLock<Instant>,
+    /// What the jobs in work may have in memory.
+    budget: Budget,
 }
 
 impl<'j, S: Stage> Shared<'j, S> {
@@ -305,6 +309,12 @@ impl<'j, S: Stage> Shared<'j, S> {
     /// a shutdown.
     fn archive(&self, planned: &'j Planned<S::Job>) -> Option<Answer<'j, S::Job>> {
         let run = planned.job.run();
+        let weight = match self.context.settings.workers {
+            // Alone in any case.
+            1 => 0,
+            _ => self.stage.weight(&planned.job),
+        };
+        let _share = self.budget.take(weight, || self.is_over())?;
         let active = self.context.journal.active();
         active.begin(self.stage.kind(), run);
         let answer = self.attempts(planned);

@@ -24,8 +24,8 @@ use listing::Listing;
 /// The configuration name of a run record that has none.
 pub const DEFAULT_CONFIGURATION: &str = "standard";
 
-/// The largest file that is read, in bytes. The largest known .fcl is a
-/// thousandth of this.
+/// The largest file that is read unless the configuration says otherwise, in bytes.
+/// The largest known .fcl is a thousandth of this.
 pub const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 
 /// How a run record is read.
@@ -33,6 +33,8 @@ pub const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 pub struct Options<'a> {
     /// Which files to make, `fhiclize_generate` of the configuration.
     pub generate: &'a BTreeSet<Generated>,
+    /// The largest file that is read, in bytes.
+    pub max_file_bytes: u64,
 }
 
 /// A run record, ready to be archived.
@@ -131,7 +133,7 @@ impl RunRecord {
         }
         let mut files = Vec::with_capacity(listing.fcl.len() + Generated::ALL.len());
         for (entity, file) in &listing.fcl {
-            let text = read_text(voice, &path.join(file))?;
+            let text = read_text(voice, options.max_file_bytes, &path.join(file))?;
             if text.trim().is_empty() {
                 let file = Path::new(file).display();
                 voice.say(Level::Warn, format_args!("{file} is empty"));
@@ -206,7 +208,7 @@ impl RunRecord {
         if !listing.txt.contains("metadata.txt") {
             return Ok(Update::default());
         }
-        let metadata = read_text(voice, &path.join("metadata.txt"))?;
+        let metadata = read_text(voice, options.max_file_bytes, &path.join("metadata.txt"))?;
         Ok(update(&metadata, &listing, options))
     }
 }
@@ -225,7 +227,7 @@ impl Sources {
             if is_known || !(is_needed || labels::SOURCES.contains(&source)) {
                 continue;
             }
-            match read_text(voice, &path.join(source)) {
+            match read_text(voice, options.max_file_bytes, &path.join(source)) {
                 Ok(text) => drop(texts.insert(source, text)),
                 Err(error) if is_needed => return Err(error),
                 // Nothing is made of it.
@@ -337,26 +339,26 @@ fn configuration(voice: Voice, metadata: Option<&str>) -> String {
 }
 
 /// Reads a regular file of a run record as text.
-fn read_text(voice: Voice, path: &Path) -> Result<String> {
+fn read_text(voice: Voice, limit: u64, path: &Path) -> Result<String> {
     let failed = |source| Error::io("read", path, source);
     let file = regular_file::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
     let mut bytes = Vec::new();
-    if size <= MAX_FILE_BYTES {
+    if size <= limit {
         bytes.reserve_exact(usize::try_from(size).unwrap_or_default() + 1);
         // A file may grow while it is read: never past the limit.
-        file.take(MAX_FILE_BYTES + 1)
+        file.take(limit.saturating_add(1))
             .read_to_end(&mut bytes)
             .map_err(failed)?;
     }
     let size = size.max(bytes.len() as u64);
-    if size > MAX_FILE_BYTES {
+    if size > limit {
         return Err(Error::RunRecord {
             path: path.to_path_buf(),
             problem: format!(
-                "has {size} bytes, more than the {} MiB that a file of a run record may have; \
-                 it is no configuration",
-                MAX_FILE_BYTES / 1024 / 1024
+                "has {size} bytes, more than the {} MiB of app.max_file_mb; if it is a \
+                 configuration, raise that",
+                limit / 1024 / 1024
             ),
         });
     }

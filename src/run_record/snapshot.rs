@@ -101,6 +101,12 @@ impl Snapshot {
         self.digest_with(|stamp| vec![stamp.modified.0, stamp.modified.1])
     }
 
+    /// How many bytes its files have.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.0.values().map(|stamp| stamp.size).sum()
+    }
+
     /// Whether the record has no file.
     #[must_use]
     pub fn is_empty(&self) -> bool {

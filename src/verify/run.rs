@@ -215,6 +215,7 @@ impl Examination<'_> {
         };
         let options = run_record::Options {
             generate: self.stores.generate,
+            max_file_bytes: self.stores.max_file_bytes,
         };
         match RecordFiles::read(self.seen.run, path, &options) {
             Ok(record) => {

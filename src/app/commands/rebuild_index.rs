@@ -27,7 +27,7 @@ pub(in crate::app) fn rebuild_index(session: &Session) -> Result<Summary> {
         "A new index is made of the documents in {}",
         db.root().display()
     );
-    log::info!("The present index files are kept beside the new ones; documents are only read");
+    log::info!("The present index files are kept beside the collections; documents are only read");
     if !session.command.yes {
         confirm("Make new indexes now?")?;
     }

@@ -51,6 +51,7 @@ pub(in crate::app) fn verify(session: &Session) -> Result<Summary> {
     let stores = Stores {
         run_records_dir: &session.config.source_files.run_records_dir,
         generate: session.generate(),
+        max_file_bytes: session.config.app.max_file,
         artdaqdb: session.artdaqdb.as_ref(),
         ucondb: folders.finished.as_ref(),
         change: &|run, record| changed(session, run, record),

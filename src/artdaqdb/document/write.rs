@@ -38,7 +38,7 @@ pub(in crate::artdaqdb) fn write_to(
 
 /// About as many bytes as a document's JSON takes, so that it is not copied over
 /// and over as it grows.
-fn size(document: &Document) -> usize {
+pub(in crate::artdaqdb) fn size(document: &Document) -> usize {
     let comments = document.comments.iter().map(|c| c.text.len() * 2 + 40);
     let entries = document.prolog.iter().chain(&document.main).map(entry_size);
     2048 + comments.chain(entries).sum::<usize>()

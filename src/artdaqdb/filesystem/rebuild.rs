@@ -189,12 +189,20 @@ pub(super) fn plan(
 }
 
 impl Plan {
-    /// Writes the index. The one that is there is kept beside it.
+    /// Writes the index. The one that is there is kept beside the collection: the real
+    /// tools take every file of its directory for a document.
     ///
     /// # Errors
     /// It can't be written.
     pub(super) fn carry_out(self, suffix: &str) -> Result<Rebuilt> {
-        let kept = durable::keep(&self.path, suffix)?;
+        let mut kept = self
+            .path
+            .parent()
+            .unwrap_or(&self.path)
+            .as_os_str()
+            .to_owned();
+        kept.push(format!(".index.json.{suffix}"));
+        let kept = durable::keep_as(&self.path, PathBuf::from(kept))?;
         durable::replace(&self.path, self.index.write().as_bytes(), durable::SHARED)?;
         Ok(Rebuilt {
             index: self.path,

@@ -157,8 +157,11 @@ case $action in
         for collection in RunHistory SystemLayout; do
             index=$collection/index.json
             [ -e "$work/files/$index" ] || continue
-            cp -- "$work/files/$index" "$root/$index.restored" &&
-                mv -- "$root/$index.restored" "$root/$index" || exit
+            # The tools take every file of the collection's directory for a document.
+            restored=$(mktemp "$root/.index.json.XXXXXX") &&
+                cp -- "$work/files/$index" "$restored" &&
+                chmod --reference="$root/$index" -- "$restored" &&
+                mv -- "$restored" "$root/$index" || exit
         done
         answer -C "$work" files
         ;;
