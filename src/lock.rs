@@ -3,7 +3,7 @@
 //! The flock counts, not the file: the system drops it with the process, so a
 //! file that a dead process left behind is taken over without a word. The file
 //! is removed at the end; whoever removes it earlier asks for the end. The work
-//! directory is locked as well: see [`directory`].
+//! directory is locked as well: see `directory`.
 //!
 //! A file system that hosts share without passing their locks on (NFS mounted
 //! with `nolock`), and a host that died, look the same from here: the flock is

@@ -278,9 +278,10 @@ fn rebuild_index(
         return Ok(());
     }
     execute(&["--rebuild-index", "--yes"], false)?;
-    for entry in collections.iter().flat_map(|it| fs::read_dir(it).unwrap()) {
+    // The old indexes are kept beside the collections.
+    for entry in fs::read_dir(test.path().join("archive")).unwrap() {
         let path = entry.unwrap().path();
-        if path.display().to_string().contains("/index.json.") {
+        if path.display().to_string().contains(".index.json.") {
             fs::remove_file(path).unwrap();
         }
     }
