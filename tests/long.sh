@@ -8,7 +8,7 @@
 #   tests/long.sh every_operation every_request
 #
 # each                    takes, on 2 cores    does
-# every_operation         5 minutes            fails every file operation in every way
+# every_operation         9 minutes            fails every file operation in every way
 # every_request           5 minutes            spoils every request to UconDB, once and from it on
 # every_message           7 minutes            breaks the connection to MongoDB at every message
 # kill_storm              40 minutes           kills executions of every mode 3,000 times

@@ -61,7 +61,7 @@ fn run_of(name: &OsStr) -> Option<Run> {
 }
 
 /// Whether an entry is a directory or a link to one; asks the file system only
-/// about links.
+/// about links. One that can't be looked at may be one.
 ///
 /// # Errors
 /// The machine is at fault: to pass over a run then is to lose it.
@@ -79,10 +79,15 @@ fn is_directory(entry: &DirEntry) -> Result<bool> {
         }
         Err(source) => {
             let error = Error::io("look at", &path, source);
-            if error.disposition() == Disposition::StopStage {
-                return Err(error);
+            match error.disposition() {
+                Disposition::StopStage => return Err(error),
+                // Whether the run or the machine is at fault is found out when the record is
+                // read.
+                Disposition::RetryRun => return Ok(true),
+                Disposition::FailRun | Disposition::LeaveRun => {
+                    log::warn!("{} is passed over: {error}", path.display());
+                }
             }
-            log::warn!("{} is passed over: {error}", path.display());
         }
     }
     Ok(false)

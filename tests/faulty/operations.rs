@@ -273,13 +273,15 @@ fn rebuild_index(
     test: &Test,
     execute: &mut impl FnMut(&[&str], bool) -> Result<(), String>,
 ) -> Result<(), String> {
-    let collections = ["RunHistory", "SystemLayout"].map(|it| test.path().join("archive").join(it));
-    if !collections.iter().all(|it| it.join("index.json").exists()) {
+    let archive = test.path().join("archive");
+    let mut indexes = ["RunHistory", "SystemLayout"]
+        .iter()
+        .map(|it| archive.join(it));
+    if !indexes.all(|it| it.join("index.json").exists()) {
         return Ok(());
     }
     execute(&["--rebuild-index", "--yes"], false)?;
-    // The old indexes are kept beside the collections.
-    for entry in fs::read_dir(test.path().join("archive")).unwrap() {
+    for entry in fs::read_dir(archive).unwrap() {
         let path = entry.unwrap().path();
         if path.display().to_string().contains(".index.json.") {
             fs::remove_file(path).unwrap();
