@@ -9,9 +9,8 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::fhicl::{self, Document, Entry};
-use crate::logging;
 use crate::run::{FclFile, Run, SCHEMA_ENTITY};
-use crate::run_record::{Generated, Options, RunRecord};
+use crate::run_record::{Generated, Options, RunRecord, SourceDigests};
 
 /// The files of a run by their entities.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,19 +66,18 @@ pub struct RecordFiles {
     pub files: FileSet,
     /// The entities that the archiver makes itself.
     pub generated: BTreeSet<Generated>,
-    /// Whether metadata.txt has the stop time.
-    pub has_stop_time: bool,
+    /// What tells whether the .txt files are others than at another time.
+    pub sources: SourceDigests,
 }
 
 impl RecordFiles {
     /// Reads the record of `run` in the directory `path`. What is unusual about it
-    /// was logged at its import, and is logged at DEBUG here.
+    /// was logged at its import.
     ///
     /// # Errors
     /// Those of [`RunRecord::read`].
     pub fn read(run: Run, path: &Path, options: &Options) -> Result<RecordFiles> {
-        let record = logging::lowered(|| RunRecord::read(run, path, options))?;
-        Ok(RecordFiles::of(record))
+        Ok(RecordFiles::of(RunRecord::read_again(run, path, options)?))
     }
 
     /// Takes over a record that was read.
@@ -94,8 +92,16 @@ impl RecordFiles {
             configuration: record.configuration,
             files: files.map(|text| as_stored(&text).unwrap_or(text)),
             generated,
-            has_stop_time: record.update.has_stop_time,
+            sources: record.sources,
         }
+    }
+
+    /// Returns whether the file from which another one is made is known to have
+    /// changed since.
+    #[must_use]
+    pub fn has_changed_since(&self, generated: Generated, before: &SourceDigests) -> bool {
+        let place = generated.source_place();
+        before[place] != 0 && before[place] != self.sources[place]
     }
 
     /// Compares a database's files with the record. The schema is not compared, as

@@ -13,7 +13,6 @@ mod terminal;
 
 pub use terminal::Progress;
 
-use std::cell::Cell;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -89,25 +88,6 @@ pub fn banner(target: &str, level: Level, lines: &[&str]) {
     }
 }
 
-thread_local! {
-    /// Whether what this thread logs is logged at DEBUG.
-    static IS_LOWERED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Does `work`. What it logs on this thread, at whatever level, is logged at DEBUG: it
-/// was said before.
-pub fn lowered<T>(work: impl FnOnce() -> T) -> T {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            IS_LOWERED.set(self.0);
-        }
-    }
-    // Dropped also where `work` panics.
-    let _restore = Restore(IS_LOWERED.replace(true));
-    work()
-}
-
 /// The name of a level in the log.
 fn level_name(record: &Record<'_>) -> &'static str {
     match record.level() {
@@ -148,18 +128,6 @@ fn line(time: &ZonedDateTime, record: &Record<'_>) -> String {
     line
 }
 
-/// The same record at DEBUG.
-fn lowered_record<'a>(record: &'a Record<'a>) -> Record<'a> {
-    record
-        .to_builder()
-        .level(record.level().max(Level::Debug))
-        .key_values(&NO_VALUES)
-        .build()
-}
-
-/// Nothing that a record would be CRITICAL by.
-const NO_VALUES: [(&str, bool); 0] = [];
-
 struct Logger {
     level: LevelFilter,
     stderr: LevelFilter,
@@ -178,14 +146,6 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let lowered;
-        let record = match IS_LOWERED.get() {
-            true => {
-                lowered = lowered_record(record);
-                &lowered
-            }
-            false => record,
-        };
         if !self.enabled(record.metadata()) {
             return;
         }
@@ -261,22 +221,6 @@ mod tests {
         let critical = [("critical", true)];
         let line = show("m", Level::Error, "x", &critical);
         assert!(line.ends_with(" - m - CRITICAL - x\n"), "{line}");
-    }
-
-    #[test]
-    fn what_was_said_before_is_said_at_debug() {
-        assert!(!IS_LOWERED.get());
-        lowered(|| lowered(|| assert!(IS_LOWERED.get())));
-        assert!(!IS_LOWERED.get());
-        let critical = [("critical", true)];
-        let record = Record::builder()
-            .target("run_record_archiver::m")
-            .level(Level::Error)
-            .key_values(&critical)
-            .args(format_args!("x"))
-            .build();
-        assert_eq!(level_name(&record), "CRITICAL");
-        assert_eq!(level_name(&lowered_record(&record)), "DEBUG");
     }
 
     #[test]

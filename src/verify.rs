@@ -13,13 +13,13 @@ use crate::artdaqdb::ArtdaqDb;
 use crate::error::{Error, Result};
 use crate::pipeline::journal::Store;
 use crate::run::Run;
-use crate::run_record::{self, Generated};
+use crate::run_record::{self, Generated, SourceDigests};
 use crate::run_set::RunSet;
 use crate::shutdown::Shutdown;
 use crate::ucondb::UconDb;
 
 pub use memory::{Memory, VERIFY_FILE};
-pub use run::{Change, Column, ComparedRun, FileFinding, Finding, Note, place};
+pub use run::{Column, ComparedRun, FileFinding, Finding, Note, place};
 pub use trees::Trees;
 
 mod diff;
@@ -47,8 +47,8 @@ pub struct Stores<'a> {
     pub artdaqdb: &'a dyn ArtdaqDb,
     /// UconDB's folder of finished runs.
     pub ucondb: &'a dyn UconDb,
-    /// Tells whether a run's record changed since it was imported.
-    pub change: &'a (dyn Fn(Run, &Path) -> Change + Sync),
+    /// Tells what a run's .txt files were when it was imported, if that is known.
+    pub sources: &'a (dyn Fn(Run) -> Option<SourceDigests> + Sync),
 }
 
 /// Which runs are compared, lowest first.

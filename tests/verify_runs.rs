@@ -18,7 +18,7 @@ use run_record_archiver::blob;
 use run_record_archiver::run::Run;
 use run_record_archiver::shutdown::Shutdown;
 use run_record_archiver::ucondb::{Override, UconDb};
-use run_record_archiver::verify::{self, Change, Options, Selection, Stores};
+use run_record_archiver::verify::{self, Options, Selection, Stores};
 use serde_json::Value;
 
 /// Runs 1 to 4, all in both databases.
@@ -370,7 +370,7 @@ fn a_share_ends_with_its_time() {
         max_file_bytes: 1 << 20,
         artdaqdb: &artdaqdb,
         ucondb: &ucondb,
-        change: &|_, _| Change::Unknown,
+        sources: &|_| None,
     };
     let options = Options {
         strict: false,
@@ -515,7 +515,11 @@ fn assert_each_change_is_named(records: &Path) {
             };
             fs::write(&path, bad).unwrap();
             let run = run.to_string();
-            let ended = test.run(&["--verify", "--runs", &run]);
+            let ended = test
+                .run(&["--verify", "--runs", &run])
+                .exits(1)
+                .says("✗ Run")
+                .says(": 1 finding(s)");
             let stem = name.rsplit_once('.').unwrap().0;
             let named = named(&ended.stderr, &run);
             assert_eq!(named, [format!("{stem}.fcl")], "{}", ended.stderr);

@@ -13,18 +13,7 @@ use crate::comparison::{self, Difference, FileSet, Kind, RecordFiles};
 use crate::error::{Disposition, Error, Result};
 use crate::pipeline::journal::Store;
 use crate::run::{FclFile, Run};
-use crate::run_record::{self, Generated};
-
-/// Whether a run record changed since it was imported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// It looks as at its import.
-    No,
-    /// It does not.
-    Yes,
-    /// How it looked is not known.
-    Unknown,
-}
+use crate::run_record::{self, Generated, SourceDigests};
 
 /// What a place has of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -395,7 +384,8 @@ impl Examination<'_> {
 
     /// Compares what a database has with the record.
     fn with_record(&mut self, record: &RecordFiles, stored: &FileSet, store: Store) {
-        let mut change = None;
+        let run = self.seen.run;
+        let mut before = None;
         let mut only_stored = Vec::new();
         for difference in record.compare(stored) {
             if difference.kind == Kind::Extra {
@@ -412,12 +402,10 @@ impl Examination<'_> {
                 }
                 Kind::Content
                     if !self.options.strict
-                        && !matches!(
-                            difference.generated,
-                            // Its source is copied without a conversion to speak of.
-                            None | Some(Generated::RunHistory2)
-                        )
-                        && *change.get_or_insert_with(|| self.change()) != Change::Yes =>
+                        && difference.generated.is_some_and(|generated| {
+                            let before = before.get_or_insert_with(|| (self.stores.sources)(run));
+                            is_converted_differently(record, generated, before.as_ref())
+                        }) =>
                 {
                     let finding = finding(&difference);
                     self.compared
@@ -431,13 +419,18 @@ impl Examination<'_> {
             self.compared.notes.push(Note::OnlyStored(only_stored));
         }
     }
+}
 
-    fn change(&self) -> Change {
-        let record = self.seen.record;
-        record.map_or(Change::Unknown, |path| {
-            (self.stores.change)(self.seen.run, path)
-        })
-    }
+/// Whether a generated file differs because it was made in another way: its source is
+/// not known to have changed since the import.
+fn is_converted_differently(
+    record: &RecordFiles,
+    generated: Generated,
+    before: Option<&SourceDigests>,
+) -> bool {
+    // Its source is copied without a conversion to speak of.
+    generated != Generated::RunHistory2
+        && !before.is_some_and(|before| record.has_changed_since(generated, before))
 }
 
 /// The files in the texts that a blob has of them.

@@ -14,7 +14,7 @@ use crate::reporter::summary::Summary;
 use crate::reporter::text::local;
 use crate::reporter::verification;
 use crate::run::Run;
-use crate::verify::{self, Change, ComparedRun, Memory, Options, Selection, Stores, Trees};
+use crate::verify::{self, ComparedRun, Memory, Options, Selection, Stores, Trees};
 
 /// How long `--verify --incremental` compares.
 const SHARE: Duration = Duration::from_secs(30 * 60);
@@ -54,7 +54,7 @@ pub(in crate::app) fn verify(session: &Session) -> Result<Summary> {
         max_file_bytes: session.config.app.max_file,
         artdaqdb: session.artdaqdb.as_ref(),
         ucondb: folders.finished.as_ref(),
-        change: &|run, record| changed(session, run, record),
+        sources: &|run| Some(session.journal.record_note(run)?.sources),
     };
     let mut kept = Kept {
         memory,
@@ -89,11 +89,6 @@ pub(in crate::app) fn verify(session: &Session) -> Result<Summary> {
     let mut summary = Summary::default();
     summary.add_verification(report);
     Ok(summary)
-}
-
-/// Whether a record changed since it was imported.
-fn changed(_session: &Session, _run: Run, _record: &Path) -> Change {
-    Change::Unknown
 }
 
 /// What is remembered, written now and then.
