@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use crate::support::archiver::{Ended, Test};
+use crate::support::copy_program;
 use crate::support::ucondb_server::{FOLDER, OBJECT, Options, PASSWORD, USER, UconDbServer};
 
 /// The lines that begin with a mark, without those about the machine's disk,
@@ -333,7 +334,7 @@ fn rights_are_those_of_the_user() {
     fs::set_permissions(test.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(test.path().join("work"), fs::Permissions::from_mode(0o555)).unwrap();
     let binary = test.path().join("archiver");
-    fs::copy(env!("CARGO_BIN_EXE_run_record_archiver"), &binary).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_run_record_archiver"), &binary);
     let _ = test.command(&[]);
     let readable = fs::Permissions::from_mode(0o644);
     fs::set_permissions(test.path().join("config.yaml"), readable).unwrap();

@@ -17,7 +17,7 @@ use crate::support::peer::spoil;
 use crate::support::ucondb_server::{
     Action, FOLDER, Fault, OBJECT, Options, PASSWORD, Reply, Transport, USER, UconDbServer,
 };
-use crate::support::{send, wait_until};
+use crate::support::{copy_program, send, wait_until};
 
 const HOURLY: &[&str] = &["--incremental", "--quiet"];
 const DONE: &str = "✓ EXECUTION COMPLETED SUCCESSFULLY";
@@ -286,7 +286,7 @@ fn an_archive_of_another_user_makes_no_run_fail() {
         // Under /root a program cannot be started by everybody.
         let program = test.path().join("archiver");
         if !program.exists() {
-            fs::copy(env!("CARGO_BIN_EXE_run_record_archiver"), &program).unwrap();
+            copy_program(env!("CARGO_BIN_EXE_run_record_archiver"), &program);
         }
         let planned = test.command(HOURLY);
         chown(test.path().join("config.yaml"), Some(NOBODY), Some(NOBODY)).unwrap();

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::support::archiver::Test;
+use crate::support::copy_program;
 use crate::support::ucondb_server::{FOLDER, OBJECT, Options, PASSWORD, USER, UconDbServer};
 
 /// A user that has no processes.
@@ -46,7 +47,7 @@ fn with_threads(test: &Test, count: usize, arguments: &[&str]) -> Output {
     let command = test.command(arguments);
     let program = test.path().join("archiver");
     if !program.exists() {
-        fs::copy(command.get_program(), &program).unwrap();
+        copy_program(command.get_program(), &program);
     }
     give(test.path());
     let id = NOBODY.to_string();

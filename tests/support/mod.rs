@@ -20,6 +20,7 @@ pub mod tools;
 pub mod ucondb_client;
 pub mod ucondb_server;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::thread::sleep;
@@ -45,6 +46,13 @@ pub fn with_default_signals(command: &Command) -> Command {
         outer.env(name, value.unwrap_or_default());
     }
     outer
+}
+
+/// Copies a program, to be run from there. By another process: while this one has the
+/// copy open, a child that another test starts has it open, too, and it can't be run.
+pub fn copy_program(program: impl AsRef<OsStr>, copy: &Path) {
+    let status = Command::new("cp").arg(program).arg(copy).status();
+    assert!(status.unwrap().success());
 }
 
 /// Sends a signal as `kill` does.
