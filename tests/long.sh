@@ -20,6 +20,8 @@
 # full_disk               a minute             fills every disk there is
 # year                    an hour              simulates three years of hourly executions
 #
+# system_calls            one and a half hours makes each system call fail with strace
+#
 # It ends with 0 if all of them passed, and says at the end which did not.
 
 set -euo pipefail
@@ -40,6 +42,7 @@ tests=(
     many_hands
     full_disk
     year
+    system_calls
 )
 if (($# > 0)); then
     tests=("$@")
@@ -49,6 +52,13 @@ failed=()
 for name in "${tests[@]}"; do
     printf '\n== %s\n' "$name"
     # One test after the other: each keeps the machine busy.
+    if [[ $name == system_calls ]]; then
+        # Over the program as it is used.
+        cargo build --locked --release &&
+            tests/system_calls.sh "${CARGO_TARGET_DIR:-target}/release/run_record_archiver" ||
+            failed+=("$name")
+        continue
+    fi
     cargo test --locked --features fault-injection --test storms "$name::" -- \
         --nocapture --test-threads 1 || failed+=("$name")
 done

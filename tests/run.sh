@@ -46,6 +46,7 @@ command -v carbon-cache >/dev/null || packages+=(graphite-carbon)
 command -v promtool >/dev/null || packages+=(prometheus)
 command -v faketime >/dev/null || packages+=(faketime)
 command -v setpriv >/dev/null || packages+=(util-linux)
+command -v strace >/dev/null || packages+=(strace)
 command -v crontab >/dev/null || packages+=(cron)
 command -v systemd-analyze >/dev/null || packages+=(systemd)
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
@@ -81,7 +82,7 @@ step 'cargo doc'
 RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
 
 step 'shellcheck'
-shellcheck run_archiver.sh tests/run.sh tests/long.sh tests/install_smtpd.sh tests/install_mongod.sh benches/compare.sh .ci/run src/artdaqdb/tools/remote.sh
+shellcheck run_archiver.sh tests/run.sh tests/long.sh tests/system_calls.sh tests/install_smtpd.sh tests/install_mongod.sh benches/compare.sh .ci/run src/artdaqdb/tools/remote.sh
 
 step 'cargo test'
 # One build for all tests; those that make operations fail need the feature. Most
@@ -141,5 +142,8 @@ example || fail "the second execution ended with $?"
 databases >"$scratch/second"
 cmp "$scratch/first" "$scratch/second" || fail 'the second execution changed a database'
 [[ ! -e $scratch/work/.archiver.lock ]] || fail 'the lock file was left'
+
+step 'System calls that fail'
+tests/system_calls.sh "${CARGO_TARGET_DIR:-target}/release/run_record_archiver" 240
 
 step 'All is well'
