@@ -297,7 +297,7 @@ impl Simulation {
             Event::WorkDirectoryLost => {
                 self.site.lose_work_directory();
                 self.ignored.clear();
-                self.books = self.site.books(&self.books);
+                self.books = self.site.books();
                 // Before a store vanishes of which nobody would know.
                 self.execute(Disturbance::default());
             }
@@ -317,7 +317,7 @@ impl Simulation {
             self.fail("a run cannot be ignored");
         }
         self.ignored.insert(run);
-        self.books = self.site.books(&self.books);
+        self.books = self.site.books();
     }
 
     /// What is right in UconDB is another blob from now on.
@@ -329,7 +329,7 @@ impl Simulation {
     /// What an operator does about a changed record.
     fn reimport(&mut self, run: u64) {
         let status = self.start_and_wait(&["--reimport", &run.to_string()], Disturbance::default());
-        self.books = self.site.books(&std::mem::take(&mut self.books));
+        self.books = self.site.books();
         if status.code() != Some(0) {
             self.fail(&format!("--reimport {run} ended with {:?}", status.code()));
         }
@@ -340,8 +340,7 @@ impl Simulation {
     /// What an operator does after a repair.
     fn retry_failed_import(&mut self) {
         let status = self.start_and_wait(&["--retry-failed-import"], Disturbance::default());
-        let before = std::mem::take(&mut self.books);
-        self.books = self.site.books(&before);
+        self.books = self.site.books();
         let is_open = |run: &&u64| {
             self.conditions.get(run) == Some(&Condition::Broken) && !self.ignored.contains(run)
         };
@@ -365,7 +364,7 @@ impl Simulation {
         let failing = self.site.outages().to_vec();
         let status = self.start_and_wait(arguments, disturbance);
         let before = std::mem::take(&mut self.books);
-        self.books = self.site.books(&before);
+        self.books = self.site.books();
         self.counts.executions += 1;
         if disturbance.outage.is_some() || disturbance.signal.is_some() {
             self.disturbed = self.hour;
@@ -629,9 +628,9 @@ impl Simulation {
 
     fn dry_run(&mut self, flags: &[&str]) {
         let arguments = [flags, &["--dry-run"]].concat();
-        let before = self.site.books(&self.books);
+        let before = self.site.books();
         let _ = self.start_and_wait(&arguments, Disturbance::default());
-        let after = self.site.books(&self.books);
+        let after = self.site.books();
         if format!("{before:?}") != format!("{after:?}") {
             self.fail("a dry run changed something");
         }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -356,11 +357,24 @@ impl Site {
         Some(file)
     }
 
-    /// Reads what there is. `before` is for what cannot be read now.
-    pub fn books(&self, before: &Books) -> Books {
+    /// Reads what there is.
+    pub fn books(&self) -> Books {
         let archive = self.real("archive");
         let imported = match self.away("archive/RunHistory").exists() {
-            true => before.imported.clone(),
+            // What was imported before it went away is imported.
+            true => {
+                let view = self.place("view");
+                fs::create_dir(&view).unwrap();
+                symlink(self.away("archive/RunHistory"), view.join("RunHistory")).unwrap();
+                symlink(
+                    self.place("archive/SystemLayout"),
+                    view.join("SystemLayout"),
+                )
+                .unwrap();
+                let runs = runs_of(&view);
+                fs::remove_dir_all(&view).unwrap();
+                runs
+            }
             false => runs_of(&archive),
         };
         // A version without a key was superseded.
